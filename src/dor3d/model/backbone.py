@@ -1,0 +1,145 @@
+"""Backbones: any timm network as a trunk that yields the two maps F_xy and F_z. The only module that imports timm.
+
+Source: DOR3D-Net, section 3.1: two feature maps of the last stage, with no extra parameters (Table 5 lists equal sizes
+with one map and with two). Our reading: the outputs of the last stage's last two blocks, the deeper one for z, both
+through the backbone's final norm where it has one (a Swin block's raw residual stream is not normalised). timm's
+`features_only` returns stages and not blocks, so the trunk walks the last stage itself.
+"""
+
+import difflib
+import logging
+from typing import Any, Final
+
+import timm
+import torch
+from jaxtyping import Float
+from timm.utils import reparameterize_model
+from torch import Tensor, nn
+
+from dor3d.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+ALIASES: Final[dict[str, str]] = {
+    "compact": "mobilenetv4_conv_small",
+    "swin-b": "swin_base_patch4_window7_224",
+    "swin-s": "swin_small_patch4_window7_224",
+    "swin-t": "swin_tiny_patch4_window7_224",
+    "resnet-50": "resnet50",
+    "resnet-18": "resnet18",
+}
+
+# Where timm networks keep their stages: a container of stages, or a member that is the last stage itself.
+_CONTAINERS: Final = ("blocks", "stages", "layers")
+_LAST_STAGES: Final = ("layer4", "s4")
+_NORMS: Final = ("norm", "norm_pre")
+
+
+class Trunk(nn.Module):
+    """A timm network without its classifier, cut so that the last two blocks of its last stage can be tapped.
+
+    Args:
+        name: an alias of ours or any timm name.
+        size: side of the input in pixels.
+        in_channels: 3 with the UV maps, else 1.
+        pretrained: load ImageNet weights through timm.
+        drop_path: stochastic depth; None is timm's default for the network.
+
+    Attributes:
+        channels: channels of both maps, found with a dummy forward (timm's `num_features` counts a classifier's layers).
+        grid: side of the maps in cells.
+        two_maps: False when both maps are one: a single block in the last stage, or two whose outputs differ in shape.
+
+    Raises ModelError for names that timm does not know, and layouts that this trunk does not.
+    """
+
+    def __init__(
+        self, name: str, size: int, in_channels: int = 3, pretrained: bool = False, drop_path: float | None = None
+    ) -> None:
+        super().__init__()
+        net = _create(ALIASES.get(name, name), size, in_channels, pretrained, drop_path)
+        early, late = _split(net, name)
+        self.early, self.late = nn.Sequential(*early), nn.ModuleList(late)
+        self.norm = next((getattr(net, n) for n in _NORMS if hasattr(net, n)), nn.Identity())
+        self.maps_are_nhwc = getattr(net, "output_fmt", "NCHW") == "NHWC"
+        shapes = _probe(self, size, in_channels)
+        self.two_maps = len(shapes) == 2 and shapes[0] == shapes[1]
+        self.channels, self.grid = shapes[-1][0], shapes[-1][1]
+        if not self.two_maps:
+            log.info("backbone %s: the last stage has a single map to give, so F_xyz serves x, y and z", name)
+
+    def forward(self, x: Float[Tensor, "b c s s"]) -> tuple[Float[Tensor, "b f h h"], Float[Tensor, "b f h h"]]:
+        """The maps (F_xy, F_z), through the final norm if there is one; without `two_maps` the same map twice."""
+        maps = self.walk(x)
+        return (maps[-2] if self.two_maps else maps[-1]), maps[-1]
+
+    def walk(self, x: Float[Tensor, "b c s s"]) -> list[Tensor]:
+        """The outputs of the last stage's last blocks (two at most), normalised, NCHW."""
+        x = self.early(x)
+        maps = []
+        for block in self.late:
+            x = block(x)
+            maps.append(x)
+        return [self._finish(m) for m in maps]
+
+    def _finish(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return x.permute(0, 3, 1, 2) if self.maps_are_nhwc else x
+
+
+def reparameterised(trunk: nn.Module) -> nn.Module:
+    """A copy with parallel training branches merged into single convolutions (RepVGG, MobileOne, ...), for export."""
+    return reparameterize_model(trunk, inplace=False)
+
+
+def _create(name: str, size: int, in_channels: int, pretrained: bool, drop_path: float | None) -> Any:
+    options: dict[str, Any] = {"in_chans": in_channels, "pretrained": pretrained, "num_classes": 0}
+    if name.startswith("swin"):
+        options["img_size"] = size  # the shifted windows' masks are built for one size
+    if drop_path is not None:
+        options["drop_path_rate"] = drop_path
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, [*ALIASES, *timm.list_models()], n=4, cutoff=0.5)
+        raise ModelError("Unknown backbone", got=name, expected=f"a timm name, such as {', '.join(close or ALIASES)}")
+    try:
+        return timm.create_model(name, **options)
+    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+        raise ModelError(f"Backbone {name} cannot be built", got=error, fix="Check size and drop_path.") from error
+
+
+def _split(net: Any, name: str) -> tuple[list[nn.Module], list[nn.Module]]:
+    """A timm network's modules in order up to its last two blocks, and those blocks (one, if the stage has but one)."""
+    early: list[nn.Module] = []
+    for key, child in net.named_children():
+        if key in _LAST_STAGES or key in _CONTAINERS:
+            stages = list(child.children()) if key in _CONTAINERS else [child]
+            stem, blocks = _open_stage(stages[-1])
+            return early + stages[:-1] + stem + blocks[:-2], blocks[-2:]
+        early.append(child)
+    raise ModelError(
+        f"The layout of backbone {name} is not understood",
+        expected=f"stages in one of {', '.join((*_CONTAINERS, *_LAST_STAGES))}",
+        fix=f"Use one of {', '.join(ALIASES)}, or extend dor3d/model/backbone.py.",
+    )
+
+
+def _open_stage(stage: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """What a stage runs before its blocks (a downsampling, say), and its blocks."""
+    parts = dict(stage.named_children())
+    blocks = parts.pop("blocks", None)
+    if blocks is None:
+        return [], list(parts.values())
+    return list(parts.values()), list(blocks.children())
+
+
+@torch.no_grad()
+def _probe(trunk: Trunk, size: int, in_channels: int) -> list[tuple[int, int, int]]:
+    """Shapes [channels, rows, columns] of the tapped maps, by a forward in eval mode (batch statistics stay as made)."""
+    was_training = trunk.training
+    trunk.eval()
+    maps = trunk.walk(torch.zeros(1, in_channels, size, size))
+    trunk.train(was_training)
+    shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+    if shapes[-1][1] != shapes[-1][2]:
+        raise ModelError("The backbone's maps are not square", got=shapes[-1])
+    return shapes

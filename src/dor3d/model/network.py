@@ -1,0 +1,137 @@
+"""The network: a crop in, crop points and their standard deviations out.
+
+Source: DOR3D-Net (Figures 2 and 3). The in-plane coordinate maps U = j / W and V = i / H are made inside the forward
+and concatenated to the depth (section 3.1), so a caller hands over a one-channel crop.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dor3d.errors import ModelError
+from dor3d.model.backbone import Trunk, reparameterised
+from dor3d.model.heads.ordinal import OrdinalHead
+from dor3d.model.prediction import Prediction
+from dor3d.ordinal import Discretisation, Labels
+from dor3d.skeleton import JOINTS
+
+Spacing = Literal["normal", "uniform"]
+Features = Literal["xy_z", "xyz"]
+CELL = 32  # backbones reduce by this much; a crop's side is a multiple of it
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that says what a network is; its weights aside.
+
+    Attributes:
+        backbone: an alias (`compact`, `swin-b`, `resnet50`, ...) or a timm name.
+        joints: names of the joints, in the order of the output.
+        size: side S of the crop in pixels, a multiple of 32.
+        cube_mm: what a crop holds: in-plane side and depth D, in mm.
+        xy_bins: thresholds of x and of y; 0: S / 2 (the paper).
+        z_bins: thresholds of z; 0: D / 4 (the paper).
+        z_discretisation, z_levels: `normal` with that many levels, or `uniform`.
+        labels: what the thresholds are taught: `hard` (the paper) or `exact`.
+        uv_maps: concatenate U and V to the depth.
+        features: `xy_z`, two maps where the backbone has them, or `xyz`, its last one for all.
+        drop_path: stochastic depth of the backbone; None: timm's default for it.
+
+    Raises ModelError for values that make no network.
+    """
+
+    backbone: str = "compact"
+    joints: tuple[str, ...] = JOINTS
+    size: int = 128
+    cube_mm: tuple[float, float] = (280.0, 300.0)
+    xy_bins: int = 0
+    z_bins: int = 0
+    z_discretisation: Spacing = "normal"
+    z_levels: int = 4
+    labels: Labels = "exact"
+    uv_maps: bool = True
+    features: Features = "xy_z"
+    drop_path: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < CELL or self.size % CELL:
+            raise ModelError("The crop's side does not suit the backbones", got=self.size, expected=f"a multiple of {CELL}")
+        if not self.joints or len(set(self.joints)) != len(self.joints):
+            raise ModelError("Joints must be named, each once", got=self.joints)
+        if len(self.cube_mm) != 2 or min(self.cube_mm) <= 0:
+            raise ModelError("The cube must have two positive sides", got=self.cube_mm, expected="(in-plane, depth) in mm")
+        for name, kind in (("z_discretisation", Spacing), ("labels", Labels), ("features", Features)):
+            if getattr(self, name) not in get_args(kind):
+                raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
+
+    def discretisations(self) -> tuple[Discretisation, Discretisation, Discretisation]:
+        """Of x and y (px) and z (mm)."""
+        plane = Discretisation.uniform(self.size, self.xy_bins or self.size // 2)
+        depth, k = self.cube_mm[1], self.z_bins or round(self.cube_mm[1] / 4)
+        if self.z_discretisation == "uniform":
+            return plane, plane, Discretisation.uniform(depth, k)
+        return plane, plane, Discretisation.normal(depth, k, self.z_levels)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` gives the same config back."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "ModelConfig":
+        """Raises ModelError for fields that are unknown or of the wrong kind."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(raw) - known):
+            raise ModelError("Unknown fields in a model's config", got=unknown, expected=sorted(known))
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        except TypeError as error:
+            raise ModelError("A model's config cannot be used", got=error) from None
+
+
+class HandNet(nn.Module):
+    """Backbone, coordinate maps, head and decode.
+
+    Args:
+        config: what to build.
+        pretrained: start the backbone from ImageNet weights (through timm).
+    """
+
+    def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = Trunk(
+            config.backbone, config.size, 3 if config.uv_maps else 1, pretrained, config.drop_path
+        )
+        self.two_maps = self.trunk.two_maps and config.features == "xy_z"
+        self.head = OrdinalHead(self.trunk.channels, self.trunk.grid, len(config.joints), config.discretisations())
+
+    def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
+        """Normalised depth in [-1, 1] to crop points (p px, q px, r mm) and their sigma, both [B, A, 3]."""
+        xy, z = self.trunk(with_uv_maps(crop) if self.config.uv_maps else crop)
+        return self.head(xy if self.two_maps else z, z)
+
+    def folded(self) -> "HandNet":
+        """A copy in eval mode for inference: pairs and parallel branches merged, the same outputs."""
+        net = deepcopy(self).eval()
+        net.trunk = reparameterised(net.trunk)
+        net.head.fold()
+        return net
+
+
+def with_uv_maps(crop: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """The depth with the maps U = j / W and V = i / H beside it."""
+    b, _, h, w = crop.shape
+    u = (torch.arange(w, device=crop.device, dtype=crop.dtype) / w).view(1, 1, 1, w).expand(b, 1, h, w)
+    v = (torch.arange(h, device=crop.device, dtype=crop.dtype) / h).view(1, 1, h, 1).expand(b, 1, h, w)
+    return torch.cat([crop, u, v], 1)
+
+
+def parameter_count(net: nn.Module) -> int:
+    """The number of parameters."""
+    return sum(p.numel() for p in net.parameters())

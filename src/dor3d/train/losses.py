@@ -1,0 +1,96 @@
+"""The losses of an ordinal network.
+
+Source: DOR3D-Net, section 3.3: L = lambda_1 * joint loss + lambda_2 * DOR loss, with 3 and 2. The DOR loss (Eq. 4, 5)
+is the binary cross entropy of every threshold, summed over thresholds; we read its 1 / (H A) as a mean over a map's
+positions and over joints. Two options for the joint loss (smooth L1 of px, px and mm):
+
+- `paper` sums it over the joints, as written: its gradient then outweighs the ordinal one about 30 to 1;
+- `balanced` takes its mean over the joints.
+
+Both are means over the batch. Targets outside the crop are clamped to it, since an ordinal decode cannot leave it.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from dor3d.errors import InputError
+from dor3d.model.prediction import Prediction
+from dor3d.ordinal import Discretisation, Labels, encode
+
+LossName = Literal["paper", "balanced"]
+JOINT_WEIGHT: Final = 3.0
+ORDINAL_WEIGHT: Final = 2.0
+
+
+class LossParts(NamedTuple):
+    """The loss to minimise and its two parts, unweighted, to log."""
+
+    total: Float[Tensor, ""]
+    joint: Float[Tensor, ""]
+    ordinal: Float[Tensor, ""]
+
+
+def hand_loss(
+    prediction: Prediction,
+    target: Float[Tensor, "b a 3"],
+    discretisations: Sequence[Discretisation],
+    *,
+    kind: LossName = "balanced",
+    labels: Labels = "exact",
+) -> LossParts:
+    """The loss of a batch.
+
+    Args:
+        prediction: with logits, [B, A, positions, K] per axis.
+        target: true crop points (px, px, mm).
+        discretisations: of x, y and z.
+
+    Raises InputError for another `kind`.
+    """
+    if kind not in get_args(LossName):
+        raise InputError("Unknown loss", got=kind, expected=" or ".join(get_args(LossName)))
+    inside = clamp_to_crop(target, discretisations)
+    joint = joint_loss(prediction.points, inside, "sum" if kind == "paper" else "mean")
+    ordinal = ordinal_loss(prediction.logits, inside, discretisations, labels)
+    return LossParts(JOINT_WEIGHT * joint + ORDINAL_WEIGHT * ordinal, joint, ordinal)
+
+
+def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:
+    """Crop points moved onto the nearest point of the crop."""
+    limits = target.new_tensor([d.extent for d in discretisations])
+    return target.clamp(min=0).minimum(limits)
+
+
+def joint_loss(
+    points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"], over_joints: Literal["sum", "mean"]
+) -> Float[Tensor, ""]:
+    """Smooth L1, summed over the coordinates, summed or averaged over the joints, averaged over the batch."""
+    each = F.smooth_l1_loss(points.float(), target.float(), reduction="none").sum(-1)
+    return (each.sum(-1) if over_joints == "sum" else each.mean(-1)).mean()
+
+
+def ordinal_loss(
+    logits: Sequence[Float[Tensor, "b a _p _k"]],
+    target: Float[Tensor, "b a 3"],
+    discretisations: Sequence[Discretisation],
+    labels: Labels,
+) -> Float[Tensor, ""]:
+    """The DOR loss: Eq. 4 for each axis, added (Eq. 5)."""
+    terms = [
+        axis_loss(axis, encode(target[..., i].float(), disc, labels))
+        for i, (axis, disc) in enumerate(zip(logits, discretisations, strict=True))
+    ]
+    return torch.stack(terms).sum()
+
+
+def axis_loss(logits: Float[Tensor, "b a p k"], prob: Float[Tensor, "b a k"]) -> Float[Tensor, ""]:
+    """Binary cross entropy from logits: summed over thresholds, mean over positions, joints and batch."""
+    logits = logits.float()
+    # log-odds l and label t: softplus(l) - t * l. The labels are equal at all positions, so the mean goes first.
+    each = F.softplus(logits).mean(2) - prob * logits.mean(2)
+    return each.sum(-1).mean()
