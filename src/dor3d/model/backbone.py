@@ -46,7 +46,7 @@ class Trunk(nn.Module):
         drop_path: stochastic depth; None is timm's default for the network.
 
     Attributes:
-        channels: channels of both maps, found with a dummy forward (timm's `num_features` counts a classifier's layers).
+        channels: of both maps, found with a dummy forward (timm's `num_features` can count a classifier's layers).
         grid: side of the maps in cells.
         two_maps: False when both maps are one: a single block in the last stage, or two whose outputs differ in shape.
 
@@ -134,7 +134,7 @@ def _open_stage(stage: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 
 @torch.no_grad()
 def _probe(trunk: Trunk, size: int, in_channels: int) -> list[tuple[int, int, int]]:
-    """Shapes [channels, rows, columns] of the tapped maps, by a forward in eval mode (batch statistics stay as made)."""
+    """Shapes [channels, rows, columns] of the tapped maps, by a forward in eval mode (so batch statistics stay)."""
     was_training = trunk.training
     trunk.eval()
     maps = trunk.walk(torch.zeros(1, in_channels, size, size))

@@ -61,11 +61,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.size < CELL or self.size % CELL:
-            raise ModelError("The crop's side does not suit the backbones", got=self.size, expected=f"a multiple of {CELL}")
+            raise ModelError("The crop's side suits no backbone", got=self.size, expected=f"a multiple of {CELL}")
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ModelError("Joints must be named, each once", got=self.joints)
         if len(self.cube_mm) != 2 or min(self.cube_mm) <= 0:
-            raise ModelError("The cube must have two positive sides", got=self.cube_mm, expected="(in-plane, depth) in mm")
+            raise ModelError("The cube needs two positive sides", got=self.cube_mm, expected="(in-plane, depth) in mm")
         for name, kind in (("z_discretisation", Spacing), ("labels", Labels), ("features", Features)):
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
@@ -105,9 +105,7 @@ class HandNet(nn.Module):
     def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.trunk = Trunk(
-            config.backbone, config.size, 3 if config.uv_maps else 1, pretrained, config.drop_path
-        )
+        self.trunk = Trunk(config.backbone, config.size, 3 if config.uv_maps else 1, pretrained, config.drop_path)
         self.two_maps = self.trunk.two_maps and config.features == "xy_z"
         self.head = OrdinalHead(self.trunk.channels, self.trunk.grid, len(config.joints), config.discretisations())
 

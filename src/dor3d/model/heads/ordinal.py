@@ -109,7 +109,11 @@ class OrdinalHead(nn.Module):
     """
 
     def __init__(
-        self, channels: int, grid: int, joints: int, discretisations: tuple[Discretisation, Discretisation, Discretisation]
+        self,
+        channels: int,
+        grid: int,
+        joints: int,
+        discretisations: tuple[Discretisation, Discretisation, Discretisation],
     ) -> None:
         super().__init__()
         discs = Axes(*discretisations)
@@ -154,7 +158,8 @@ class OrdinalHead(nn.Module):
         return self
 
     def _start(self, discs: Axes) -> None:
-        for conv, disc, width in zip((self.conv_x, self.conv_y, self.conv_z), discs, (self.grid, self.grid, 1), strict=True):
+        convs, stripes = (self.conv_x, self.conv_y, self.conv_z), (self.grid, self.grid, 1)
+        for conv, disc, width in zip(convs, discs, stripes, strict=True):
             if isinstance(conv, PairConv):
                 conv.start(_prior(disc, width).repeat_interleave(self.joints))
 

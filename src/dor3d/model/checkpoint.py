@@ -1,0 +1,115 @@
+"""Saving and loading networks: safetensors for the numbers, JSON for what they are. Nothing here ever unpickles."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dor3d.errors import ModelError
+from dor3d.model.network import HandNet, ModelConfig
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+FORMAT = 1
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it there: a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, whole or not at all."""
+    write_whole(path, lambda p: p.write_text(json.dumps(value, indent=1) + "\n"))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
+    """A safetensors file, whole or not at all."""
+    plain = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
+
+    def write(temporary: Path) -> None:
+        temporary.touch()  # safetensors alone would make a file that only its owner may read
+        mode = temporary.stat().st_mode
+        save_file(plain, str(temporary), {"format": "pt", **(notes or {})})
+        temporary.chmod(mode)
+
+    write_whole(path, write)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the notes of a safetensors file; raises ModelError for anything else."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"There is no weights file {path}", fix="Name a run folder or a .safetensors file.")
+    try:
+        with safe_open(str(path), "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a whole safetensors file",
+            got="a pickle, which dor3d never loads" if _looks_pickled(path) else error,
+            expected="weights written by dor3d train",
+        ) from None
+
+
+def save_model(folder: Path, net: HandNet, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write a folder that `load_model` reads: `net`'s config, and its weights or those given (an average, say)."""
+    write_json(Path(folder) / CONFIG, {"format": FORMAT, "model": net.config.to_json()})
+    write_tensors(Path(folder) / WEIGHTS, weights or net.state_dict())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run folder's config.json; raises ModelError when it is missing or foreign."""
+    path = Path(folder) / CONFIG
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} is no run folder", got=error, expected=f"a folder with {CONFIG}") from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or not isinstance(raw.get("model"), dict):
+        raise ModelError(f"{path} was not written by this dor3d", expected=f"format {FORMAT} and a model")
+    return raw
+
+
+def load_model(folder: Path) -> HandNet:
+    """The network of a run folder (or of the folder that a .safetensors file lies in), on the CPU in eval mode."""
+    path = Path(folder)
+    weights = path if path.suffix == ".safetensors" else path / WEIGHTS
+    net = HandNet(ModelConfig.from_json(read_config(weights.parent)["model"]))
+    load_weights(net, weights)
+    return net.eval()
+
+
+def load_weights(net: HandNet, source: Path) -> None:
+    """Copy a safetensors file's (or a run folder's) weights into a network of the same shape; raises ModelError."""
+    path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
+    tensors, _ = read_tensors(path)
+    own = net.state_dict()
+    missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+    if missing or foreign:
+        got = f"{len(missing)} missing ({', '.join(missing[:3])}), {len(foreign)} foreign ({', '.join(foreign[:3])})"
+        raise ModelError(f"{path} belongs to another network than {net.config.backbone}", got=got)
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            got, expected = tuple(tensor.shape), tuple(own[name].shape)
+            raise ModelError(f"{path} belongs to another network", got=f"{name} {got}", expected=expected)
+    if broken := [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]:
+        raise ModelError(f"{path} holds numbers that are not finite", got=", ".join(broken[:3]))
+    net.load_state_dict(tensors)
+
+
+def _looks_pickled(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(2)
+    return head == b"PK" or head[:1] == b"\x80"

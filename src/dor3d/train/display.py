@@ -1,0 +1,51 @@
+"""What a run shows: a progress bar on a terminal, a line now and then in a log file."""
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Display:
+    """A progress bar with loss, error, speed and time left; plain lines where there is no terminal."""
+
+    def __init__(self, name: str, total: int, done: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.total = total
+        self.task = self.bar.add_task(name, total=total, completed=done, text="")
+
+    def step(self, done: int) -> None:
+        """Move the bar."""
+        self.bar.update(self.task, completed=done)
+
+    def show(self, done: int, numbers: dict[str, float]) -> None:
+        """Numbers of the last steps: loss, error_mm, samples_per_s, ..."""
+        left = (self.total - done) * numbers["seconds_per_step"]
+        text = f"loss {numbers['loss']:.1f}  {numbers['error_mm']:.1f} mm  {numbers['samples_per_s']:.0f} samples/s"
+        self.bar.update(self.task, text=text)
+        if not self.console.is_terminal:
+            self.say(f"step {done}/{self.total}  {text}  {left / 60:.0f} min left")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> "Display":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()

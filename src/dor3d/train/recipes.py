@@ -1,0 +1,258 @@
+"""Recipes: named functions that return a whole training configuration, and typed overrides of its fields."""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin
+
+from dor3d.errors import InputError
+from dor3d.model.network import ModelConfig
+from dor3d.train.losses import LossName
+
+Schedule = Literal["cosine", "paper"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run. Two runs of one config on one machine give the same weights.
+
+    Attributes:
+        model: the network.
+        data: what the caller's factory turns into sources of samples; the loop never looks inside.
+        recipe: the name of the recipe that this began as.
+        seed: of the initial weights, the data and stochastic depth.
+        samples: samples to train on; `steps` = samples / batch unless given.
+        steps: optimizer steps; 0: from `samples`.
+        batch: samples a step.
+        lr, weight_decay: of AdamW; one-dimensional parameters (norms, biases) are not decayed.
+        schedule: `cosine` to zero after the warm-up, or `paper` (x 0.2 every 7 epochs).
+        warmup: steps of linear warm-up.
+        epoch: samples an epoch, for the paper's schedule.
+        clip: largest norm of the gradient; 0: no clipping.
+        ema: decay of the weights' moving average, which is what is saved; 0: none.
+        loss: `paper` or `balanced`.
+        pretrained: start the backbone from ImageNet weights.
+        workers: processes that make samples; 0: none.
+        threads: torch's threads; 0: torch's choice.
+        device: `auto`, `cpu` or `cuda`; on a GPU the network computes in bfloat16.
+        log_every, checkpoint_every, validate_every: in steps; 0 for the last: at the end only.
+        validation: held-out samples to measure on; 0: none.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: dict[str, Any] = field(default_factory=dict)
+    recipe: str = ""
+    seed: int = 0
+    samples: int = 100_000
+    steps: int = 0
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    schedule: Schedule = "cosine"
+    warmup: int = 500
+    epoch: int = 100_000
+    clip: float = 0.0
+    ema: float = 0.999
+    loss: LossName = "balanced"
+    pretrained: bool = False
+    workers: int = 1
+    threads: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_every: int = 20
+    checkpoint_every: int = 500
+    validate_every: int = 0
+    validation: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch", "log_every", "checkpoint_every", "epoch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1", got=getattr(self, name))
+        for name in ("steps", "warmup", "workers", "threads", "validate_every", "validation", "clip", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative", got=getattr(self, name))
+        if not self.lr > 0:
+            raise InputError("lr must be positive", got=self.lr)
+        if not 0 <= self.ema < 1:
+            raise InputError("ema must lie in [0, 1)", got=self.ema)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of optimizer steps."""
+        return self.steps or max(1, self.samples // self.batch)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` gives the same config back."""
+        flat = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {"format": 1, **flat, "model": self.model.to_json()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "TrainConfig":
+        """Raises InputError for fields that are unknown, ModelError for an unusable model."""
+        fields = {k: v for k, v in raw.items() if k != "format"}
+        for name in fields:
+            _check_known(name, [f.name for f in dataclasses.fields(cls)])
+        return cls(**{**fields, "model": ModelConfig.from_json(fields.get("model", {}))})
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {}
+
+
+def recipe(name: str) -> Callable[[Callable[[], TrainConfig]], Callable[[], TrainConfig]]:
+    """Register a function that returns a whole config under a name."""
+
+    def register(make: Callable[[], TrainConfig]) -> Callable[[], TrainConfig]:
+        RECIPES[name] = lambda: dataclasses.replace(make(), recipe=name)
+        return make
+
+    return register
+
+
+def get_recipe(name: str) -> TrainConfig:
+    """A recipe's config; raises InputError with the names that there are."""
+    if name not in RECIPES:
+        raise InputError("Unknown recipe", got=name, expected=f"one of {', '.join(RECIPES)}")
+    return RECIPES[name]()
+
+
+@recipe("synth-compact")
+def synth_compact() -> TrainConfig:
+    """The small network on the synthetic stream, fit for a CPU. All of it our choice."""
+    return TrainConfig(
+        model=ModelConfig(backbone="compact", size=128, cube_mm=(280.0, 300.0)),
+        data={"kind": "synthetic"},
+        samples=1_000_000,
+        weight_decay=0.01,
+        validation=1024,
+    )
+
+
+@recipe("synth-resnet50")
+def synth_resnet50() -> TrainConfig:
+    """The paper's convolutional network and recipe on the synthetic stream."""
+    return _paper("resnet50")
+
+
+@recipe("synth-swin-b")
+def synth_swin_b() -> TrainConfig:
+    """The paper's network and recipe on the synthetic stream."""
+    return _paper("swin-b")
+
+
+def _paper(backbone: str) -> TrainConfig:
+    """Preset `paper`: section 4.1's numbers; epochs, warm-up (none), cube and no average of weights are our reading."""
+    return TrainConfig(
+        model=ModelConfig(backbone=backbone, size=224, cube_mm=(300.0, 300.0), labels="hard"),
+        data={"kind": "synthetic"},
+        samples=2_100_000,
+        batch=32,
+        lr=3.5e-4,
+        schedule="paper",
+        warmup=0,
+        ema=0.0,
+        loss="paper",
+        validation=1024,
+    )
+
+
+def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """The config with fields replaced.
+
+    Keys are fields of TrainConfig (`lr`), of the model (`backbone` or `model.backbone`) or of the data (`data.sensor`);
+    values are of the field's type, or text that reads as it. Data keys are the data's to check.
+
+    Raises InputError for unknown keys, with those that look alike, and for values of the wrong type.
+    """
+    own, model, data = dict[str, Any](), dict[str, Any](), dict[str, Any]()
+    own_names, model_names = _names(TrainConfig) - {"model", "data", "recipe"}, _names(ModelConfig)
+    for key, value in changes.items():
+        name = key.replace("-", "_")
+        if name.startswith("data."):
+            data[name.removeprefix("data.")] = _literal(value)
+        elif name in own_names:
+            own[name] = _convert(key, value, _types(TrainConfig)[name])
+        else:
+            bare = name.removeprefix("model.")
+            _check_known(bare, [*own_names, *model_names], key)
+            model[bare] = _convert(key, value, _types(ModelConfig)[bare])
+    new_model = dataclasses.replace(config.model, **model)
+    return dataclasses.replace(config, **own, model=new_model, data={**config.data, **data})
+
+
+def _names(kind: type) -> set[str]:
+    return {f.name for f in dataclasses.fields(kind)}
+
+
+def _types(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _check_known(name: str, known: list[str], shown: str | None = None) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+        raise InputError("Unknown key", got=shown or name, expected=f"one of {', '.join(close or sorted(known))}")
+
+
+def _literal(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _convert(key: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`, read from text if it is text."""
+    try:
+        return _read(value, kind)
+    except (ValueError, TypeError):
+        name = getattr(kind, "__name__", None) if get_origin(kind) is None else None
+        raise InputError(f"Wrong value for {key}", got=repr(value), expected=name or str(kind)) from None
+
+
+def _read(value: Any, kind: Any) -> Any:
+    origin = get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _read_optional(value, kind)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise ValueError(value)
+        return value
+    if origin is tuple:
+        return _read_tuple(value, get_args(kind))
+    if kind is bool:
+        return _read_bool(value)
+    if isinstance(value, bool) or (kind is int and isinstance(value, float) and not value.is_integer()):
+        raise ValueError(value)
+    if kind is str and not isinstance(value, str):
+        raise ValueError(value)
+    return int(float(value)) if kind is int and _is_whole(value) else kind(value)
+
+
+def _is_whole(value: Any) -> bool:
+    """Text such as 1e6 names an integer too."""
+    return float(value).is_integer()
+
+
+def _read_optional(value: Any, kind: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() == "none"):
+        return None
+    return _read(value, next(k for k in get_args(kind) if k is not type(None)))
+
+
+def _read_bool(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError(value)
+    return words[str(value).lower()]
+
+
+def _read_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    items = [t.strip() for t in value.split(",")] if isinstance(value, str) else list(value)
+    if kinds[-1] is Ellipsis:
+        return tuple(_read(item, kinds[0]) for item in items)
+    if len(items) != len(kinds):
+        raise ValueError(value)
+    return tuple(_read(item, kind) for item, kind in zip(items, kinds, strict=True))
