@@ -1,0 +1,214 @@
+"""Where a hand may be in a depth frame, by rule: the nearest connected surface, cut at the wrist.
+
+No learning and no state. The steps, all on about 160x120 pixels:
+
+1. pixels that jump away from a nearer neighbour are cut out, so surfaces that only touch in the image come apart;
+2. connected surfaces large enough for a hand are taken in the order of their nearest parts;
+3. of each, the part within arm's thickness of its nearest point stays (a body behind the arm goes);
+4. the arm's root is where that part leaves the image or runs on into the body; the hand is at the other end;
+5. the wrist is the narrowest place behind the palm; the hand's bounding box gives the centre.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Num
+from numpy import ndarray
+
+from dor3d.geometry import Pinhole
+
+_GRID: Final = (160, 120)  # pixels that the rule looks at, at most
+_JUMP_MM: Final = (20.0, 40.0)  # a step in depth between neighbours that parts two surfaces: near by, far away
+_SLOPE: Final = 3.0  # steepest surface (depth per width) that counts as connected
+_SPECK_MM2: Final = 400.0  # less surface than this is no nearest part but noise
+_SMALLEST_MM2: Final = 2200.0  # a small fist seen from its side
+_LARGEST_MM2: Final = 26000.0  # a large spread hand and its sleeve
+_BAND_MM: Final = 170.0  # how far behind its nearest part a hand with its wrist reaches
+_REACH_MM: Final = 280.0  # how far around its nearest part, so that the body beside a hand stays out
+_SHORT_MM: Final = 150.0  # a limb that is shorter has no forearm to cut
+_BIN_MM: Final = 10.0  # step of the width profile along the limb
+_LONGEST: Final = 20  # longest hand, fingertip to wrist, in such steps
+_CLEARLY_MM: Final = 60.0  # one end of a limb is farther than the other
+_MARGIN: Final = 2  # grid cells at the image's edge
+_SKIN_MM: Final = 8.0  # joints lie about this far behind the surface
+
+
+_CROSS: Final = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+_SQUARE: Final = np.ones((3, 3), np.uint8)
+
+
+class Located(NamedTuple):
+    """A surface that may be a hand.
+
+    Attributes:
+        center_mm: where to centre a crop, (x, y, z) in the camera frame (mm).
+        area_mm2: how much surface there is, as if it faced the camera.
+        points_mm: the surface's points [N, 3] on the coarse grid.
+    """
+
+    center_mm: tuple[float, float, float]
+    area_mm2: float
+    points_mm: ndarray
+
+
+class _Grid(NamedTuple):
+    """A frame at every `step`-th pixel."""
+
+    z: Float[ndarray, "h w"]
+    ray_x: Float[ndarray, "w"]  # x / z of each column
+    ray_y: Float[ndarray, "h"]  # y / z of each row
+    pixel_mm2: float  # area of a grid cell at 1 mm distance
+
+
+def locate(depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float = 1.0, at_most: int = 1) -> list[Located]:
+    """Surfaces that may be a hand, the likeliest (nearest) first; empty when there is none.
+
+    Args:
+        depth: a frame in units of `unit_mm`, 0 where there is no reading.
+        camera: its camera; lens distortion is neglected here, the crop's centre needs no such precision.
+        unit_mm: millimetres per unit of `depth`.
+        at_most: how many to look for.
+    """
+    grid = _subsample(depth, camera, unit_mm)
+    labels, sizes = _surfaces(grid)
+    found: list[Located] = []
+    for z0, label in _candidates(grid, labels, sizes):
+        hand = _hand_of(grid, labels == label, z0)
+        if hand is not None:
+            found.append(_centred(_with_fingers(grid, labels, sizes, hand), grid.pixel_mm2))
+            if len(found) == at_most:
+                break
+    return found
+
+
+def _subsample(depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float) -> _Grid:
+    height, width = depth.shape
+    step = max(1, -(-width // _GRID[0]), -(-height // _GRID[1]))
+    first = step // 2
+    z = depth[first::step, first::step].astype(np.float32) * np.float32(unit_mm)
+    ray_x = (np.arange(first, width, step, dtype=np.float32) - camera.cx) / camera.fx
+    ray_y = (np.arange(first, height, step, dtype=np.float32) - camera.cy) / camera.fy
+    return _Grid(z, ray_x.astype(np.float32), ray_y.astype(np.float32), step * step / (camera.fx * camera.fy))
+
+
+def _surfaces(grid: _Grid) -> tuple[ndarray, ndarray]:
+    """Labels [h, w] of connected surfaces (0: none) and the area of each (mm^2; 0 for label 0)."""
+    valid = grid.z > 0
+    far = np.where(valid, grid.z, np.float32(1e6))
+    jump = np.clip(grid.z * np.float32(_SLOPE * math.sqrt(grid.pixel_mm2)), *_JUMP_MM)
+    # only the farther pixel of a jump goes: the hand, which is before other things, keeps its outline
+    whole = (far - cv2.erode(far, _CROSS) <= jump).astype(np.uint8) & valid
+    count, labels = cv2.connectedComponents(whole, connectivity=4, ltype=cv2.CV_16U)
+    sizes = np.bincount(labels.ravel(), np.square(grid.z).ravel(), minlength=count) * grid.pixel_mm2
+    sizes[0] = 0
+    return labels, sizes
+
+
+def _candidates(grid: _Grid, labels: ndarray, sizes: ndarray) -> list[tuple[float, int]]:
+    """(depth of its nearest part, label) of each surface that is large enough, nearest first."""
+    found = []
+    for label in np.flatnonzero(sizes >= _SMALLEST_MM2):
+        z = np.sort(grid.z[labels == label])
+        grown = np.cumsum(np.square(z)) * grid.pixel_mm2
+        found.append((float(z[np.searchsorted(grown, _SPECK_MM2)]), int(label)))
+    return sorted(found)
+
+
+def _hand_of(grid: _Grid, surface: Bool[ndarray, "h w"], z0: float) -> Float[ndarray, "n 3"] | None:
+    """Points of the hand at the end of the limb that is nearest in this surface, or None if that cannot be one."""
+    limb = _limb(grid, surface, z0)
+    points = _points(grid, limb)
+    if len(points) < 8:
+        return None
+    exits = _exits(limb, surface)
+    root = points[exits].mean(0) if exits is not None else _farther_end(grid, points)
+    hand = _cut_at_wrist(points, root, grid.pixel_mm2)
+    return hand if _SMALLEST_MM2 <= _area(hand, grid.pixel_mm2) <= _LARGEST_MM2 else None
+
+
+def _limb(grid: _Grid, surface: Bool[ndarray, "h w"], z0: float) -> Bool[ndarray, "h w"]:
+    """What hangs together around the nearest part of a surface, along it no farther than a hand and a wrist reach.
+
+    Distance is measured along the surface, in steps from cell to cell: a bent arm passes close by its own shoulder.
+    """
+    band = (surface & (grid.z < z0 + _BAND_MM)).astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(band)
+    around = (slice(y, y + height), slice(x, x + width))
+    inside = np.ascontiguousarray(band[around])
+    grown = inside & (grid.z[around] <= z0)
+    # crosses and squares in turn: octagons, 1.2 cells a step on average over all directions
+    for k in range(int(_REACH_MM / (1.2 * z0 * math.sqrt(grid.pixel_mm2)))):
+        cv2.dilate(grown, _SQUARE if k % 2 else _CROSS, grown)
+        cv2.bitwise_and(grown, inside, grown)
+    limb = np.zeros(surface.shape, bool)
+    limb[around] = grown
+    return limb
+
+
+def _points(grid: _Grid, mask: Bool[ndarray, "h w"]) -> Float[ndarray, "n 3"]:
+    rows, columns = np.nonzero(mask)
+    z = grid.z[rows, columns]
+    return np.stack([grid.ray_x[columns] * z, grid.ray_y[rows] * z, z], 1)
+
+
+def _exits(limb: Bool[ndarray, "h w"], surface: Bool[ndarray, "h w"]) -> Bool[ndarray, "n"] | None:
+    """Which of the limb's points are where it leaves the image or runs on: the largest such place, if there is one."""
+    on = cv2.dilate((surface & ~limb).astype(np.uint8), _SQUARE)
+    for edge in (on[:_MARGIN], on[-_MARGIN:], on[:, :_MARGIN], on[:, -_MARGIN:]):
+        edge[:] = 1
+    on &= limb
+    count, labels = cv2.connectedComponents(cv2.dilate(on, _SQUARE), connectivity=8, ltype=cv2.CV_16U)
+    if count < 2:
+        return None
+    sizes = np.bincount(labels[on > 0], minlength=count)
+    return (labels[limb] == int(sizes.argmax())) & (on[limb] > 0)
+
+
+def _farther_end(grid: _Grid, points: Float[ndarray, "n 3"]) -> Float[ndarray, "3"]:
+    """Of a limb that ends inside the image, the end that is clearly farther away, or else nearer to the image's edge."""
+    middle = points - points.mean(0)
+    along = middle @ np.linalg.svd(middle.T @ middle)[0][:, 0]
+    low, high = np.percentile(along, (5, 95))
+    ends = np.stack([points[along <= low].mean(0), points[along >= high].mean(0)])
+    if abs(ends[0, 2] - ends[1, 2]) > _CLEARLY_MM:
+        return ends[int(ends[:, 2].argmax())]
+    x, y = ends[:, 0] / ends[:, 2], ends[:, 1] / ends[:, 2]
+    gaps = (x - grid.ray_x[0], grid.ray_x[-1] - x, y - grid.ray_y[0], grid.ray_y[-1] - y)
+    return ends[int(np.min(gaps, 0).argmin())]
+
+
+def _cut_at_wrist(points: Float[ndarray, "n 3"], root: Float[ndarray, "3"], pixel_mm2: float) -> Float[ndarray, "m 3"]:
+    """The points beyond the narrowest place between the palm and the arm's root."""
+    away = np.linalg.norm(points - root, axis=1)
+    tip = float(np.percentile(away, 99.5))
+    if tip < _SHORT_MM:
+        return points
+    back = np.maximum(tip - away, 0)  # mm behind the fingertips
+    width = np.bincount((back / _BIN_MM).astype(np.intp), np.square(points[:, 2])) * (pixel_mm2 / _BIN_MM)
+    width = np.convolve(np.pad(width[: _LONGEST + 1], 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+    palm = 2 + int(width[2:14].argmax())
+    behind = width[palm + 2 : min(palm + 11, _LONGEST)]
+    wrist = palm + 2 + int(behind.argmin()) + 0.5 if len(behind) else _LONGEST
+    return points[back <= wrist * _BIN_MM]
+
+
+def _with_fingers(
+    grid: _Grid, labels: ndarray, sizes: ndarray, hand: Float[ndarray, "n 3"]
+) -> Float[ndarray, "m 3"]:
+    """The hand with the fingers that a jump in depth parted from it: small surfaces beside or before it."""
+    low, high = hand.min(0) - (30, 30, 80), hand.max(0) + (30, 30, 20)
+    small = _points(grid, (sizes < _SMALLEST_MM2)[labels] & (labels > 0))
+    return np.concatenate([hand, small[((small >= low) & (small <= high)).all(1)]])
+
+
+def _centred(hand: Float[ndarray, "n 3"], pixel_mm2: float) -> Located:
+    low, high = np.percentile(hand, (1, 99), axis=0)
+    x, y, z = ((low + high) / 2).tolist()
+    return Located((x, y, z + _SKIN_MM), _area(hand, pixel_mm2), hand)
+
+
+def _area(points: Float[ndarray, "n 3"], pixel_mm2: float) -> float:
+    """Surface (mm^2) as if it faced the camera."""
+    return float(np.square(points[:, 2]).sum() * pixel_mm2)
