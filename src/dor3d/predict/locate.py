@@ -25,12 +25,19 @@ _SLOPE: Final = 3.0  # steepest surface (depth per width) that counts as connect
 _SPECK_MM2: Final = 400.0  # less surface than this is no nearest part but noise
 _SMALLEST_MM2: Final = 2200.0  # a small fist seen from its side
 _LARGEST_MM2: Final = 26000.0  # a large spread hand and its sleeve
+_WIDEST_MM: Final = 250.0
 _BAND_MM: Final = 170.0  # how far behind its nearest part a hand with its wrist reaches
 _REACH_MM: Final = 280.0  # how far around its nearest part, so that the body beside a hand stays out
 _SHORT_MM: Final = 150.0  # a limb that is shorter has no forearm to cut
 _BIN_MM: Final = 10.0  # step of the width profile along the limb
 _LONGEST: Final = 20  # longest hand, fingertip to wrist, in such steps
 _CLEARLY_MM: Final = 60.0  # one end of a limb is farther than the other
+_THUMB_MM: Final = 27.0  # thicker than a finger, thinner than a palm or a wrist
+_FINGERS: Final = 0.1  # share of finger-thin surface that is a hand without looking further
+_PREFERENCE: Final = 0.04  # how much more of it an end must show that is not next to the nearest part
+_PER_MM: Final = 0.0005  # the same for each mm that its surface begins behind the nearest one
+_SURFACES: Final = 3  # how many surfaces to look at
+_FEW: Final = 12  # grid cells
 _MARGIN: Final = 2  # grid cells at the image's edge
 _SKIN_MM: Final = 8.0  # joints lie about this far behind the surface
 
@@ -53,6 +60,13 @@ class Located(NamedTuple):
     points_mm: ndarray
 
 
+class _End(NamedTuple):
+    """The end of a limb."""
+
+    points: ndarray  # [N, 3] mm
+    fingers: float  # share of it that is as thin as a finger
+
+
 class _Grid(NamedTuple):
     """A frame at every `step`-th pixel."""
 
@@ -62,25 +76,44 @@ class _Grid(NamedTuple):
     pixel_mm2: float  # area of a grid cell at 1 mm distance
 
 
-def locate(depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float = 1.0, at_most: int = 1) -> list[Located]:
-    """Surfaces that may be a hand, the likeliest (nearest) first; empty when there is none.
+def locate(depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float = 1.0) -> list[Located]:
+    """The surface that is likeliest to be a hand (this rule finds one at most); empty when there is none.
 
     Args:
         depth: a frame in units of `unit_mm`, 0 where there is no reading.
         camera: its camera; lens distortion is neglected here, the crop's centre needs no such precision.
         unit_mm: millimetres per unit of `depth`.
-        at_most: how many to look for.
     """
     grid = _subsample(depth, camera, unit_mm)
     labels, sizes = _surfaces(grid)
-    found: list[Located] = []
-    for z0, label in _candidates(grid, labels, sizes):
-        hand = _hand_of(grid, labels == label, z0)
-        if hand is not None:
-            found.append(_centred(_with_fingers(grid, labels, sizes, hand), grid.pixel_mm2))
-            if len(found) == at_most:
-                break
-    return found
+    end = _best_end(grid, labels, _candidates(grid, labels, sizes)[:_SURFACES])
+    if end is None:
+        return []
+    hand = _with_fingers(grid, labels, sizes, end.points)
+    low, high = np.percentile(hand, (1, 99), axis=0)
+    x, y, z = ((low + high) / 2).tolist()
+    return [Located((x, y, z + _SKIN_MM), _area(hand, grid.pixel_mm2), hand)]
+
+
+def _best_end(grid: _Grid, labels: ndarray, candidates: list[tuple[float, int]]) -> _End | None:
+    """The end of a limb that shows most of fingers; what is nearer counts for more.
+
+    The end next to a surface's nearest part is taken at once if fingers show there. Where none do (a fist; an arm that
+    is nearer than its hand), more of the nearest limb is looked at as well, at both of its ends.
+    """
+    ends: list[_End] = []
+    for z0, label in candidates:
+        surface = labels == label
+        behind = (z0 - candidates[0][0]) * _PER_MM
+        for end in _ends(grid, _limb(grid, surface, z0, _BAND_MM, _REACH_MM), surface, both=False):
+            ends.append(end._replace(fingers=end.fingers - behind))
+            if ends[-1].fingers >= _FINGERS:
+                return ends[-1]
+    for z0, label in candidates[:1]:
+        surface = labels == label
+        longer = _limb(grid, surface, z0, 2 * _BAND_MM, 2 * _REACH_MM)
+        ends += [end._replace(fingers=end.fingers - _PREFERENCE) for end in _ends(grid, longer, surface, both=True)]
+    return max(ends, key=lambda end: end.fingers, default=None)
 
 
 def _subsample(depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float) -> _Grid:
@@ -116,30 +149,60 @@ def _candidates(grid: _Grid, labels: ndarray, sizes: ndarray) -> list[tuple[floa
     return sorted(found)
 
 
-def _hand_of(grid: _Grid, surface: Bool[ndarray, "h w"], z0: float) -> Float[ndarray, "n 3"] | None:
-    """Points of the hand at the end of the limb that is nearest in this surface, or None if that cannot be one."""
-    limb = _limb(grid, surface, z0)
+def _ends(
+    grid: _Grid, limb: Bool[ndarray, "h w"], surface: Bool[ndarray, "h w"], both: bool
+) -> list[_End]:
+    """What may be a hand at the end of a limb away from its root, and with `both` also at the other end."""
     points = _points(grid, limb)
-    if len(points) < 8:
-        return None
+    if len(points) < _FEW:
+        return []
     exits = _exits(limb, surface)
-    root = points[exits].mean(0) if exits is not None else _farther_end(grid, points)
-    hand = _cut_at_wrist(points, root, grid.pixel_mm2)
-    return hand if _SMALLEST_MM2 <= _area(hand, grid.pixel_mm2) <= _LARGEST_MM2 else None
+    roots = [points[exits].mean(0) if exits is not None else _farther_end(grid, points)]
+    if both:
+        roots.append(points[np.square(points - roots[0]).sum(1).argmax()])
+    ends = (_end(grid, limb, points, root) for root in roots)
+    return [end for end in ends if end is not None]
 
 
-def _limb(grid: _Grid, surface: Bool[ndarray, "h w"], z0: float) -> Bool[ndarray, "h w"]:
-    """What hangs together around the nearest part of a surface, along it no farther than a hand and a wrist reach.
+def _end(grid: _Grid, limb: Bool[ndarray, "h w"], points: Float[ndarray, "n 3"], root: Float[ndarray, "3"]) -> _End | None:
+    """What lies beyond the wrist as seen from this root, if it has a hand's size."""
+    away = np.sqrt(np.square(points - root).sum(1))
+    mask = np.zeros(limb.shape, np.uint8)
+    mask[limb] = _beyond_wrist(away, points[:, 2], grid.pixel_mm2)
+    _, labels = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_16U)
+    label = labels[limb]
+    hand = label == 1 + int(np.bincount(label)[1:].argmax())  # a body's other limbs may be as far away
+    chosen = points[hand]
+    if not _SMALLEST_MM2 <= _area(chosen, grid.pixel_mm2) <= _LARGEST_MM2 or np.ptp(chosen, 0).max() > _WIDEST_MM:
+        return None
+    mask[limb] = hand
+    return _End(chosen, _finger_share(grid, mask, chosen))
+
+
+def _finger_share(grid: _Grid, mask: ndarray, points: Float[ndarray, "n 3"]) -> float:
+    """How much of a mask is thinner than a thumb: fingers are, palms and arms are not."""
+    pitch = float(points[:, 2].mean()) * math.sqrt(grid.pixel_mm2)
+    side = max(3, 2 * round((_THUMB_MM / pitch - 1) / 2) + 1)
+    x, y, width, height = cv2.boundingRect(mask)
+    part = np.pad(mask[y : y + height, x : x + width], side)
+    opened = cv2.morphologyEx(part, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return 1.0 - float(opened.sum()) / len(points)
+
+
+def _limb(
+    grid: _Grid, surface: Bool[ndarray, "h w"], z0: float, band_mm: float, reach_mm: float
+) -> Bool[ndarray, "h w"]:
+    """What hangs together around the nearest part of a surface: no deeper than a band, no farther than a reach.
 
     Distance is measured along the surface, in steps from cell to cell: a bent arm passes close by its own shoulder.
     """
-    band = (surface & (grid.z < z0 + _BAND_MM)).astype(np.uint8)
+    band = (surface & (grid.z < z0 + band_mm)).astype(np.uint8)
     x, y, width, height = cv2.boundingRect(band)
     around = (slice(y, y + height), slice(x, x + width))
     inside = np.ascontiguousarray(band[around])
     grown = inside & (grid.z[around] <= z0)
     # crosses and squares in turn: octagons, 1.2 cells a step on average over all directions
-    for k in range(int(_REACH_MM / (1.2 * z0 * math.sqrt(grid.pixel_mm2)))):
+    for k in range(int(reach_mm / (1.2 * z0 * math.sqrt(grid.pixel_mm2)))):
         cv2.dilate(grown, _SQUARE if k % 2 else _CROSS, grown)
         cv2.bitwise_and(grown, inside, grown)
     limb = np.zeros(surface.shape, bool)
@@ -179,19 +242,18 @@ def _farther_end(grid: _Grid, points: Float[ndarray, "n 3"]) -> Float[ndarray, "
     return ends[int(np.min(gaps, 0).argmin())]
 
 
-def _cut_at_wrist(points: Float[ndarray, "n 3"], root: Float[ndarray, "3"], pixel_mm2: float) -> Float[ndarray, "m 3"]:
-    """The points beyond the narrowest place between the palm and the arm's root."""
-    away = np.linalg.norm(points - root, axis=1)
-    tip = float(np.percentile(away, 99.5))
+def _beyond_wrist(away: Float[ndarray, "n"], z: Float[ndarray, "n"], pixel_mm2: float) -> Bool[ndarray, "n"]:
+    """Which of a limb's points, `away` mm from its root, are beyond the narrowest place between palm and root."""
+    tip = float(np.partition(away, -3)[-3])  # the last but two: a stray pixel is no fingertip
     if tip < _SHORT_MM:
-        return points
+        return np.ones(len(away), bool)
     back = np.maximum(tip - away, 0)  # mm behind the fingertips
-    width = np.bincount((back / _BIN_MM).astype(np.intp), np.square(points[:, 2])) * (pixel_mm2 / _BIN_MM)
+    width = np.bincount((back / _BIN_MM).astype(np.intp), np.square(z)) * (pixel_mm2 / _BIN_MM)
     width = np.convolve(np.pad(width[: _LONGEST + 1], 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     palm = 2 + int(width[2:14].argmax())
     behind = width[palm + 2 : min(palm + 11, _LONGEST)]
     wrist = palm + 2 + int(behind.argmin()) + 0.5 if len(behind) else _LONGEST
-    return points[back <= wrist * _BIN_MM]
+    return back <= wrist * _BIN_MM
 
 
 def _with_fingers(
@@ -201,12 +263,6 @@ def _with_fingers(
     low, high = hand.min(0) - (30, 30, 80), hand.max(0) + (30, 30, 20)
     small = _points(grid, (sizes < _SMALLEST_MM2)[labels] & (labels > 0))
     return np.concatenate([hand, small[((small >= low) & (small <= high)).all(1)]])
-
-
-def _centred(hand: Float[ndarray, "n 3"], pixel_mm2: float) -> Located:
-    low, high = np.percentile(hand, (1, 99), axis=0)
-    x, y, z = ((low + high) / 2).tolist()
-    return Located((x, y, z + _SKIN_MM), _area(hand, pixel_mm2), hand)
 
 
 def _area(points: Float[ndarray, "n 3"], pixel_mm2: float) -> float:
