@@ -1,0 +1,61 @@
+"""Files are written whole or not at all: to a temporary name beside the target, then renamed."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from dor3d.errors import InputError
+
+
+@contextmanager
+def whole_file(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file for writing that takes its name only when the block ends without an error.
+
+    Args:
+        path: the target; missing folders are made.
+        mode: "wb", or "w" for UTF-8 text.
+
+    Raises InputError when the file cannot be written; an error inside the block leaves an older file as it was.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise _cannot(path, error) from None
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+        _make_readable(name)
+        os.replace(name, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(name)
+        if isinstance(error, OSError) and not isinstance(error, InputError):
+            raise _cannot(path, error) from None
+        raise
+
+
+def write_whole(path: Path | str, content: bytes | str | Callable[[IO[bytes]], object]) -> Path:
+    """Write bytes, text (UTF-8) or what a function writes into the open binary file; see `whole_file`."""
+    path = Path(path)
+    with whole_file(path) as stream:
+        if callable(content):
+            content(stream)
+        else:
+            stream.write(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def _make_readable(name: str) -> None:
+    """Give a temporary file, which only its owner may read, the rights that a plain new file has."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(name, 0o666 & ~mask)
+
+
+def _cannot(path: Path, error: OSError) -> InputError:
+    return InputError(f"Cannot write {path}", got=error.strerror or error, fix="Choose another place with --out.")

@@ -1,0 +1,1 @@
+"""Pictures: skeletons over depth frames, and the demo's page."""
