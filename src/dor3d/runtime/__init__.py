@@ -1,0 +1,1 @@
+"""Ways to run a network: the ONNX file that ships, and how it is made."""
