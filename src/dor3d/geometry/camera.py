@@ -14,6 +14,10 @@ from numpy import ndarray
 from dor3d.errors import CameraError
 
 _DISTORTION_LENGTHS = (0, 4, 5, 8, 12, 14)  # what OpenCV's calib3d accepts; 0: none
+_UNDISTORTION_STEPS = 100  # a mild lens needs ten
+_UNDISTORTED = 1e-12  # of x / z
+_FLOATS = ("fx", "fy", "cx", "cy", "depth_unit_mm")
+_INTEGERS = ("width", "height")
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,7 @@ class Pinhole:
         points = np.asarray(points_mm)
         x, y = points[..., 0] / points[..., 2], points[..., 1] / points[..., 2]
         if self.distortion:
-            rays = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3).astype(np.float64)
-            uv, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), self._matrix(), np.array(self.distortion))
-            return uv.reshape(*points.shape[:-1], 2).astype(points.dtype)
+            x, y = np.moveaxis(self._bent(np.stack([x, y], -1)), -1, 0)
         return np.stack([self.fx * x + self.cx, self.fy * y + self.cy], -1)
 
     def unproject(self, uv: Float[ndarray, "*n 2"], z_mm: Float[ndarray, "*n"]) -> Float[ndarray, "*n 3"]:
@@ -75,15 +77,25 @@ class Pinhole:
     def rays(self, uv: Float[ndarray, "*n 2"]) -> Float[ndarray, "*n 2"]:
         """Image points (pixels) to undistorted (x / z, y / z)."""
         uv = np.asarray(uv)
-        if self.distortion:
-            # OpenCV's default of 5 iterations leaves up to a tenth of a pixel with strong distortion
-            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-            flat = uv.reshape(-1, 1, 2).astype(np.float64)
-            xy = cv2.undistortPointsIter(
-                flat, self._matrix(), np.array(self.distortion), np.eye(3), np.eye(3), criteria
-            )
-            return xy.reshape(uv.shape).astype(uv.dtype)
-        return np.stack([(uv[..., 0] - self.cx) / self.fx, (uv[..., 1] - self.cy) / self.fy], -1)
+        xy = np.stack([(uv[..., 0] - self.cx) / self.fx, (uv[..., 1] - self.cy) / self.fy], -1)
+        return self._straight(xy) if self.distortion else xy
+
+    def _bent(self, xy: Float[ndarray, "*n 2"]) -> Float[ndarray, "*n 2"]:
+        """Where the lens puts rays (x / z, y / z), before focal lengths."""
+        rays = np.concatenate([xy, np.ones_like(xy[..., :1])], -1).reshape(-1, 3).astype(np.float64)
+        bent, _ = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), np.array(self.distortion, np.float64))
+        return bent.reshape(xy.shape).astype(xy.dtype)
+
+    def _straight(self, bent: Float[ndarray, "*n 2"]) -> Float[ndarray, "*n 2"]:
+        """The inverse of `_bent`, to float precision within the lens's field of view."""
+        target, guess = bent.astype(np.float64), bent.astype(np.float64)
+        # OpenCV's own undistortion stops up to a tenth of a pixel short, and how to ask for more varies by version
+        for _ in range(_UNDISTORTION_STEPS):
+            missing = target - self._bent(guess)
+            guess = guess + missing
+            if np.abs(missing).max(initial=0) < _UNDISTORTED:
+                break
+        return guess.astype(bent.dtype)
 
     def resized(self, width: int, height: int) -> "Pinhole":
         """The same lens read out at another resolution of the same field of view."""
@@ -118,9 +130,6 @@ class Pinhole:
                 got=f"cx={self.cx:g}, cy={self.cy:g} for a frame of {width}x{height}",
                 fix="The intrinsics are probably those of another resolution.",
             )
-
-    def _matrix(self) -> ndarray:
-        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
 
     @classmethod
     def preset(cls, name: str) -> "Pinhole":
@@ -157,7 +166,9 @@ class Pinhole:
         """A camera from a JSON object with this class's fields; fx, fy, cx and cy are required."""
         try:
             raw: Any = json.loads(Path(path).read_text())
-            fields = {**raw, "distortion": tuple(raw.get("distortion", ()))}
+            fields = {**raw, "distortion": tuple(float(k) for k in raw.get("distortion", ()))}
+            fields |= {name: float(raw[name]) for name in _FLOATS if name in raw}
+            fields |= {name: int(raw[name]) for name in _INTEGERS if raw.get(name) is not None}
             return cls(**fields)
         except CameraError:
             raise
@@ -174,7 +185,7 @@ def _preset(name: str, fx: float, fy: float, cx: float, cy: float, size: tuple[i
 
 
 # Benchmarks: intrinsics of the data sets as their users share them. Live cameras: typical factory values or those that
-# follow from the data sheet's field of view; units differ by a per cent or two, so read your own camera's where you can.
+# follow from the data sheet's field of view; units differ by a per cent or two, so read your own where you can.
 PRESETS: Final[dict[str, Pinhole]] = {
     camera.name: camera
     for camera in (
