@@ -228,9 +228,13 @@ def check_frame(depth: ndarray, camera: Pinhole) -> float:
     camera.check_frame(depth.shape)
     low, high = depth.min(), depth.max()  # NaN comes through
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise FrameError("The frame has values that are not finite", got=f"{low} to {high}", expected="0 for no reading")
+        raise FrameError(
+            "The frame has values that are not finite", got=f"{low} to {high}", expected="0 for no reading"
+        )
     if low < 0:
-        raise FrameError("The frame has negative depths", got=f"{low:g}", expected="depth along the viewing axis, 0 for none")
+        raise FrameError(
+            "The frame has negative depths", got=f"{low:g}", expected="depth along the viewing axis, 0 for none"
+        )
     if high == 0:
         raise FrameError("The frame is empty", got="0 in every pixel", expected="depth readings")
     nearest = _nearest(depth)

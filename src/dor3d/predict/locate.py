@@ -149,9 +149,7 @@ def _candidates(grid: _Grid, labels: ndarray, sizes: ndarray) -> list[tuple[floa
     return sorted(found)
 
 
-def _ends(
-    grid: _Grid, limb: Bool[ndarray, "h w"], surface: Bool[ndarray, "h w"], both: bool
-) -> list[_End]:
+def _ends(grid: _Grid, limb: Bool[ndarray, "h w"], surface: Bool[ndarray, "h w"], both: bool) -> list[_End]:
     """What may be a hand at the end of a limb away from its root, and with `both` also at the other end."""
     points = _points(grid, limb)
     if len(points) < _FEW:
@@ -164,7 +162,9 @@ def _ends(
     return [end for end in ends if end is not None]
 
 
-def _end(grid: _Grid, limb: Bool[ndarray, "h w"], points: Float[ndarray, "n 3"], root: Float[ndarray, "3"]) -> _End | None:
+def _end(
+    grid: _Grid, limb: Bool[ndarray, "h w"], points: Float[ndarray, "n 3"], root: Float[ndarray, "3"]
+) -> _End | None:
     """What lies beyond the wrist as seen from this root, if it has a hand's size."""
     away = np.sqrt(np.square(points - root).sum(1))
     mask = np.zeros(limb.shape, np.uint8)
@@ -243,7 +243,7 @@ def _exits(limb: Bool[ndarray, "h w"], surface: Bool[ndarray, "h w"]) -> Bool[nd
 
 
 def _farther_end(grid: _Grid, points: Float[ndarray, "n 3"]) -> Float[ndarray, "3"]:
-    """Of a limb that ends inside the image, the end that is clearly farther away, or else nearer to the image's edge."""
+    """Of a limb that ends inside the image: the end that is clearly farther away, or else nearer to the edge."""
     middle = points - points.mean(0)
     along = middle @ np.linalg.svd(middle.T @ middle)[0][:, 0]
     low, high = np.percentile(along, (5, 95))
@@ -269,9 +269,7 @@ def _beyond_wrist(away: Float[ndarray, "n"], z: Float[ndarray, "n"], pixel_mm2: 
     return back <= wrist * _BIN_MM
 
 
-def _with_fingers(
-    grid: _Grid, labels: ndarray, sizes: ndarray, hand: Float[ndarray, "n 3"]
-) -> Float[ndarray, "m 3"]:
+def _with_fingers(grid: _Grid, labels: ndarray, sizes: ndarray, hand: Float[ndarray, "n 3"]) -> Float[ndarray, "m 3"]:
     """The hand with the fingers that a jump in depth parted from it: small surfaces beside or before it."""
     low, high = hand.min(0) - (30, 30, 80), hand.max(0) + (30, 30, 20)
     small = _points(grid, (sizes < _SMALLEST_MM2)[labels] & (labels > 0))

@@ -96,5 +96,7 @@ def _check_interface(session: Any, card: ModelCard, source: str) -> None:
     )
     if wrong or {kind, outputs["points"], outputs["sigma"]} != {"tensor(float)"}:
         raise ModelError(
-            f"{source} does not fit its metadata", got=f"{kind} {shape}", expected=f"float32 [B, 1, {card.size}, {card.size}]"
+            f"{source} does not fit its metadata",
+            got=f"{kind} {shape}",
+            expected=f"float32 [B, 1, {card.size}, {card.size}]",
         )

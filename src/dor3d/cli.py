@@ -1,0 +1,247 @@
+"""The command line: one verb a capability. Everything heavy is imported by the verb that needs it."""
+
+import contextlib
+import functools
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from dor3d import __version__
+from dor3d.errors import Dor3dError, InputError, MissingExtraError
+
+Side = Literal["auto", "left", "right"]
+_TRAINING = ("torch", "torchvision", "timm", "lightning", "numba", "scipy", "onnx", "onnxscript", "safetensors")
+
+
+def demo(out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-demo")) -> None:
+    """Predict the hands in the frames that come with dor3d, and write a page to look at.
+
+    Args:
+        out: folder for the page, the overlays and poses.jsonl.
+    """
+    from dor3d.demo import run
+
+    page = run(out)
+    print(f"Open {page}")
+
+
+def predict(
+    inputs: Annotated[Positional[tuple[str, ...]], arg(name="INPUT", metavar="INPUT...")],
+    camera: Annotated[str, arg(metavar="NAME|FX,FY,CX,CY|FILE")],
+    depth_unit_mm: Annotated[float | None, arg(metavar="X")] = None,
+    center: Annotated[str | None, arg(metavar="X,Y,Z")] = None,
+    centers: Annotated[Path | None, arg(metavar="FILE")] = None,
+    cube: Annotated[str | None, arg(metavar="MM[,MM]")] = None,
+    hand: Side = "auto",
+    model: Annotated[str, arg(metavar="NAME|FILE")] = "compact",
+    backend: Annotated[str, arg(metavar="NAME")] = "auto",
+    threads: Annotated[int | None, arg(metavar="N")] = None,
+    overlay: bool = True,
+    out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-out"),
+) -> None:
+    """Find the 21 joints of the hand in depth frames; writes poses.jsonl and overlay/*.png.
+
+    Args:
+        inputs: depth frames: 16-bit PNG or TIFF, .npy, .npz (all its arrays of frames), or folders of these. Integers
+            are in the camera's depth unit, floating-point values in mm; 0 means no reading.
+        camera: a camera's name (d435, sr305, azure-kinect, ...), its intrinsics in pixels, or a JSON file of them.
+        depth_unit_mm: mm per unit of the depth values, instead of the camera's own (of 1, for floating-point values).
+        center: where the hand is, in mm in the camera frame (x right, y down, z away); without it the hand is looked
+            for. The first crop is centred here, the next on the joints.
+        centers: file with a line "x y z" or "frame x y z" for each frame, in mm.
+        cube: side of the cube around the hand in mm, in the image plane and in depth; the model's own by default.
+        hand: which hand it is, if you know.
+        model: a shipped model's name or an ONNX file.
+        backend: what runs the network: auto or onnxruntime.
+        threads: of the network; one a core by default.
+        overlay: draw the joints over each frame.
+        out: folder for the results.
+    """
+    from dor3d.predict.batch import Options, predict_files
+
+    options = Options(camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out)
+    summary = predict_files(inputs, options)
+    print(summary.line(out))
+    if summary.without and not summary.hands:
+        print("No hand in any frame. If there is one: is the depth unit right (--depth-unit-mm), and the camera?")
+
+
+def render(
+    count: Annotated[int, arg(metavar="N")],
+    out: Annotated[Path, arg(metavar="DIR")],
+    camera: Annotated[str, arg(metavar="NAME")] = "sr305",
+    seed: Annotated[int, arg(metavar="S")] = 0,
+) -> None:
+    """Render depth frames of hands with their joints.
+
+    Args:
+        count: how many frames.
+        out: folder for the frames.
+        camera: whose frames they imitate.
+        seed: frame i of a seed is always the same.
+    """
+    from dor3d.data.synthetic import render_set
+
+    if count < 1:
+        raise InputError("There must be at least one frame to render", got=f"--count {count}")
+    render_set(count, camera, seed, out)
+    print(f"{count} frames in {out}")
+
+
+def train(
+    recipe: Annotated[Positional[str], arg(name="RECIPE", metavar="RECIPE")],
+    out: Annotated[Path | None, arg(metavar="DIR")] = None,
+    seed: Annotated[int | None, arg(metavar="S")] = None,
+    steps: Annotated[int | None, arg(metavar="N")] = None,
+    checkpoint_every: Annotated[int | None, arg(metavar="N")] = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    init: Annotated[Path | None, arg(metavar="FILE")] = None,
+    *,
+    changes: tyro.conf.Suppress[dict[str, str] | None] = None,
+) -> None:
+    """Train a network. Any other field of the recipe can be set too: --key value.
+
+    Args:
+        recipe: the name of a recipe, such as synth-compact.
+        out: folder of the run; runs/RECIPE by default.
+        seed: of the initial weights and the data.
+        steps: optimizer steps.
+        checkpoint_every: steps between two checkpoints.
+        resume: go on where the run in that folder stopped.
+        init: weights to start from, a run folder or a safetensors file.
+        changes: the recipe's other fields.
+    """
+    from dor3d.train.start import start
+
+    given = {"seed": seed, "steps": steps, "checkpoint_every": checkpoint_every}
+    fields: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    folder = out or Path("runs") / recipe
+    result = start(recipe, {**(changes or {}), **fields}, folder, resume=resume, init=init)
+    print(f"{folder}: step {result.step}" + ("" if result.finished else ", stopped; go on with --resume"))
+
+
+def export(
+    model: Annotated[Positional[Path], arg(name="MODEL", metavar="MODEL")],
+    out: Annotated[Path, arg(metavar="FILE")],
+    format: Literal["onnx"] = "onnx",
+) -> None:
+    """Turn a trained run into one file that predicts without the training stack.
+
+    Args:
+        model: a run folder.
+        out: the file to write.
+        format: its format.
+    """
+    from dor3d.runtime.export import export_onnx
+
+    difference = export_onnx(model, out)
+    print(f"{out}: joints agree with torch's within {difference:.3f} mm on average")
+
+
+_VERBS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "predict": predict,
+    "render": render,
+    "train": train,
+    "export": export,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `dor3d`: returns when done, and exits with 2 and one clear line on wrong usage or bad input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"dor3d {__version__}")
+        return
+    try:
+        words, changes = _split_train(words)
+        job = _parse(words)
+        job(**({"changes": changes} if changes else {}))
+    except Dor3dError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _TRAINING:
+            raise
+        _fail(str(MissingExtraError(f"dor3d {words[0]} needs {error.name}, which is not installed", "train")))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _split_train(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Take the recipe's own fields (--key value, --key=value) out of `train`'s words."""
+    if words[:1] != ["train"]:
+        return words, {}
+    own = {"--out", "--seed", "--steps", "--checkpoint-every", "--init"}
+    flags = {"--resume", "--help", "-h"}
+    kept, changes = ["train"], {}
+    rest = iter(words[1:])
+    for word in rest:
+        key, equals, value = word.partition("=")
+        if not word.startswith("--") or key in flags:
+            kept.append(word)
+            continue
+        if not equals:
+            value = next(rest, None)
+            if value is None:
+                raise InputError(f"{word} needs a value")
+        if key in own:
+            kept += [key, value]
+        else:
+            changes[key[2:].replace("-", "_")] = value
+    return kept, changes
+
+
+def _parse(words: list[str]) -> Callable[..., None]:
+    """The verb with its arguments, ready to be called; wrong usage raises InputError, --help prints and exits."""
+    caught = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(caught):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _later(verb) for name, verb in _VERBS.items()},
+                prog="dor3d",
+                description="A depth frame in, the 21 joints of a hand out, in millimetres.",
+                args=words,
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise InputError(_one_line(caught.getvalue())) from None
+
+
+def _later(verb: Callable[..., None]) -> Callable[..., Callable[..., None]]:
+    """A function with the same signature that only binds the arguments, so that parsing ends before work begins."""
+
+    @functools.wraps(verb)
+    def bind(*args: Any, **kwargs: Any) -> Callable[..., None]:
+        return functools.partial(verb, *args, **kwargs)
+
+    return bind
+
+
+def _one_line(text: str) -> str:
+    """Tyro's boxed message as one line: its first paragraphs, without frames, colours and repeated help."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    words: list[str] = []
+    for line in plain.splitlines():
+        line = line.strip("│╭╮╰╯ \t")
+        if not line or line.startswith("─"):
+            continue
+        if line.startswith(("For full helptext", "Got errors", "Argument helptext")):
+            break
+        words.append(line)
+    return " ".join(words) or "Wrong usage; see dor3d --help"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""`dor3d demo`: predict the frames that come with dor3d, measure the error, and write a page to look at."""
+
+import json
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from dor3d.errors import CameraError, FrameError
+from dor3d.files import whole_file, write_whole
+from dor3d.geometry import Pinhole
+from dor3d.predict.batch import overlay
+from dor3d.predict.frames import in_mm
+from dor3d.predict.predictor import Hand, Predictor
+from dor3d.skeleton import JOINT_COUNT
+from dor3d.viz.overlay import png
+from dor3d.viz.page import PageFrame, PageNumbers, demo_page
+
+FRAMES: Final = Path(__file__).parent / "demo_data" / "demo.npz"
+
+
+class DemoFrames(NamedTuple):
+    """Rendered depth frames with their truth."""
+
+    depth: ndarray  # [N, H, W] integers in the camera's unit
+    joints_mm: ndarray  # [N, 21, 3]
+    camera: Pinhole
+
+
+def load_frames(path: Path = FRAMES) -> DemoFrames:
+    """The demo's frames: arrays `depth` and `joints_mm` and the JSON text `camera` of an .npz.
+
+    Raises FrameError when the file is missing, broken or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            depth, joints, text = archive["depth"], archive["joints_mm"], str(archive["camera"])
+        fields = json.loads(text)
+        camera = Pinhole(**{**fields, "distortion": tuple(fields.get("distortion", ()))})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
+        raise FrameError(
+            "The demo's frames cannot be read", got=repr(error)[:200], fix="Install dor3d again: they are part of it."
+        ) from None
+    if depth.ndim != 3 or joints.shape != (len(depth), JOINT_COUNT, 3) or not len(depth):
+        raise FrameError("The demo's frames do not fit together", got=(depth.shape, joints.shape))
+    return DemoFrames(depth, joints, camera)
+
+
+def run(out: Path, model: str = "compact", frames: Path = FRAMES) -> Path:
+    """Write `poses.jsonl`, `overlay/*.png` and `index.html` into a folder; returns the page's path."""
+    demo = load_frames(frames)
+    predictor = Predictor(model, demo.camera)
+    predictor(demo.depth[0])  # the first call is slower than all others
+    predictor.network_s = 0.0
+    begin = time.perf_counter()
+    found = [predictor(depth) for depth in demo.depth]
+    spent = time.perf_counter() - begin
+    pictures = [
+        png(overlay(in_mm(d, demo.camera), h, predictor.joints)) for d, h in zip(demo.depth, found, strict=True)
+    ]
+    rows = [
+        PageFrame(f"frame_{i:02d}", pictures[i], error_mm(hands, demo.joints_mm[i]), *_said(hands))
+        for i, hands in enumerate(found)
+    ]
+    numbers = PageNumbers(predictor.model.card.name, len(found) / spent, len(found) / predictor.network_s)
+    _write_results(out, rows, found, predictor.joints)
+    return write_whole(out / "index.html", demo_page(rows, numbers))
+
+
+def error_mm(hands: list[Hand], truth: ndarray) -> float | None:
+    """Mean distance of the joints to the truth [21, 3] (mm), or None without a hand."""
+    if not hands or hands[0].joints_mm.shape != truth.shape:
+        return None
+    return float(np.linalg.norm(hands[0].joints_mm - truth, axis=-1).mean())
+
+
+def _said(hands: list[Hand]) -> tuple[str, float]:
+    return (hands[0].handedness, float(hands[0].std_mm.mean())) if hands else ("none", float("nan"))
+
+
+def _write_results(out: Path, rows: list[PageFrame], found: list[list[Hand]], joints: tuple[str, ...]) -> None:
+    for row in rows:
+        write_whole(out / "overlay" / f"{row.name}.png", row.picture)
+    with whole_file(out / "poses.jsonl", "w") as stream:
+        for i, hands in enumerate(found):
+            entry = {"frame": FRAMES.name, "index": i, "joints": list(joints), "hands": [h.to_json() for h in hands]}
+            stream.write(json.dumps(entry) + "\n")

@@ -1,0 +1,248 @@
+"""Many depth frames to files: poses.jsonl with a line a frame, and an overlay of each."""
+
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+from numpy import ndarray
+
+from dor3d.errors import Dor3dError, InputError
+from dor3d.files import whole_file, write_whole
+from dor3d.geometry import Pinhole
+from dor3d.predict.frames import Frame, in_mm, read_frames
+from dor3d.predict.predictor import Hand, Predictor, Side
+from dor3d.viz.overlay import draw_hands, png
+
+BACKENDS: Final = ("auto", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `dor3d predict` takes besides its inputs; each field as on the command line."""
+
+    camera: str
+    depth_unit_mm: float | None = None
+    center: str | None = None
+    centers: Path | None = None
+    cube: str | None = None
+    hand: Side = "auto"
+    model: str = "compact"
+    backend: str = "auto"
+    threads: int | None = None
+    overlay: bool = True
+    out: Path = Path("dor3d-out")
+
+
+@dataclass
+class Summary:
+    """What came of a batch."""
+
+    frames: int = 0
+    hands: int = 0
+    without: int = 0
+    errors: list[str] = field(default_factory=list)
+    predict_s: float = 0.0
+    network_s: float = 0.0
+
+    def line(self, out: Path) -> str:
+        """One line for people."""
+        parts = [_count(self.frames, "frame"), _count(self.hands, "hand")]
+        if self.without:
+            parts.append(f"{self.without} without a hand")
+        if self.errors:
+            parts.append(f"{_count(len(self.errors), 'error')} (first: {self.errors[0]})")
+        done = self.frames - len(self.errors)
+        if done and self.network_s > 0:
+            parts.append(f"{done / self.predict_s:.0f} frames/s ({done / self.network_s:.0f} in the network alone)")
+        return f"{', '.join(parts)}; results in {out}"
+
+
+def predict_files(inputs: Sequence[str], options: Options) -> Summary:
+    """Predict every frame of the inputs; writes `poses.jsonl` and `overlay/*.png` into the output folder.
+
+    A bad frame among others becomes an entry with an "error"; if it is the only one, its error is raised and nothing
+    is written. Raises InputError, CameraError or ModelError before anything is read when the options cannot be used.
+    """
+    if not inputs:
+        raise InputError("No input", expected="depth frames or folders of them")
+    camera = _camera(options)
+    centers = _Centers(options)
+    predictor = _predictor(options, camera)
+    frames = read_frames(inputs)
+    ahead = [frame for frame, _ in zip(frames, range(2), strict=False)]
+    if len(ahead) == 1 and isinstance(ahead[0].depth, Dor3dError):
+        raise ahead[0].depth
+    job = _Job(predictor, centers, options, alone=len(ahead) == 1)
+    with whole_file(options.out / "poses.jsonl", "w") as stream:
+        job.run(chain(ahead, frames), stream)
+    centers.check_all_used()
+    return job.summary
+
+
+def _predictor(options: Options, camera: Pinhole) -> Predictor:
+    if options.backend not in BACKENDS:
+        raise InputError("Unknown backend", got=options.backend, expected=" or ".join(BACKENDS))
+    cube = None if options.cube is None else _numbers(options.cube, (1, 2), "--cube", "MM or MM,MM")
+    return Predictor(
+        options.model,
+        camera,
+        hand=options.hand,
+        cube_mm=None if cube is None else (cube[0], cube[-1]),
+        threads=options.threads,
+    )
+
+
+def _camera(options: Options) -> Pinhole:
+    camera = Pinhole.parse(options.camera)
+    return camera if options.depth_unit_mm is None else replace(camera, depth_unit_mm=options.depth_unit_mm)
+
+
+def _numbers(text: str, counts: tuple[int, ...], option: str, expected: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in counts or not np.isfinite(numbers).all():
+        raise InputError(f"{option} cannot be read", got=text, expected=expected)
+    return numbers
+
+
+class _Job:
+    """One run over frames."""
+
+    def __init__(self, predictor: Predictor, centers: "_Centers", options: Options, *, alone: bool) -> None:
+        self.predictor, self.centers, self.options, self.alone = predictor, centers, options, alone
+        self.summary = Summary()
+        self._names: Counter[str] = Counter()
+        self._shown = time.perf_counter()
+
+    def run(self, frames: Iterable[Frame], stream: IO[str]) -> None:
+        for number, frame in enumerate(frames):
+            stream.write(json.dumps(self._entry(number, frame)) + "\n")
+            self._show()
+        self._show(done=True)
+        self.summary.network_s = self.predictor.network_s
+
+    def _entry(self, number: int, frame: Frame) -> dict[str, Any]:
+        self.summary.frames += 1
+        head: dict[str, Any] = {"frame": frame.name, "index": frame.index}
+        try:
+            hands = self._hands(number, frame)
+        except Dor3dError as error:
+            if self.alone:
+                raise
+            self.summary.errors.append(f"{frame.name}: {error}")
+            return {**head, "error": str(error)}
+        self.summary.hands += len(hands)
+        self.summary.without += not hands
+        return {**head, "joints": list(self.predictor.joints), "hands": [hand.to_json() for hand in hands]}
+
+    def _hands(self, number: int, frame: Frame) -> list[Hand]:
+        if isinstance(frame.depth, Dor3dError):
+            raise frame.depth
+        depth = self._scaled(frame.depth)
+        center = self.centers.of(number, frame)
+        begin = time.perf_counter()
+        hands = self.predictor(depth, center)
+        self.summary.predict_s += time.perf_counter() - begin
+        if self.options.overlay:
+            picture = overlay(in_mm(depth, self.predictor.camera), hands, self.predictor.joints)
+            write_whole(self.options.out / "overlay" / f"{self._name(frame)}.png", png(picture))
+        return hands
+
+    def _scaled(self, depth: ndarray) -> ndarray:
+        """Floating-point values are mm, unless the user gave a unit."""
+        unit = self.options.depth_unit_mm
+        return depth if unit is None or depth.dtype.kind != "f" else depth * np.float32(unit)
+
+    def _name(self, frame: Frame) -> str:
+        name = Path(frame.name).stem + (f"_{frame.index:04d}" if frame.many else "")
+        self._names[name] += 1
+        return name if self._names[name] == 1 else f"{name}-{self._names[name]}"  # a/1.png and b/1.png
+
+    def _show(self, *, done: bool = False) -> None:
+        """A counter on a terminal, twice a second."""
+        now = time.perf_counter()
+        if sys.stderr.isatty() and (done or now - self._shown > 0.5):
+            self._shown = now
+            sys.stderr.write("\r\033[K" if done else f"\r{_count(self.summary.frames, 'frame')} ...")
+            sys.stderr.flush()
+
+
+def overlay(depth_mm: ndarray, hands: Sequence[Hand], joints: Sequence[str]) -> ndarray:
+    """A picture (RGB) of these hands over their frame (mm)."""
+    around = float(hands[0].joints_mm[:, 2].mean()) if hands else None
+    return draw_hands(depth_mm, [hand.joints_px for hand in hands], joints, around_mm=around)
+
+
+class _Centers:
+    """Where the hands are, if the user says so: one place for all frames, or one of each from a file."""
+
+    def __init__(self, options: Options) -> None:
+        if options.center is not None and options.centers is not None:
+            raise InputError("Give --center or --centers, not both")
+        self.one: list[float] | None = None
+        self.file = options.centers
+        self.in_order: list[list[float]] = []
+        self.by_name: dict[str, list[float]] = {}
+        self._used = 0
+        if options.center is not None:
+            self.one = _numbers(options.center, (3,), "--center", "X,Y,Z in mm")
+        elif self.file is not None:
+            for name, center in _read_centers(self.file):
+                if name:
+                    self.by_name[name] = center
+                else:
+                    self.in_order.append(center)
+            if bool(self.by_name) == bool(self.in_order):
+                raise InputError(f"{self.file} has no centres that fit together", expected="every line named, or none")
+
+    def of(self, number: int, frame: Frame) -> list[float] | None:
+        if self.one is not None or self.file is None:
+            return self.one
+        if self.by_name:
+            center = self.by_name.get(frame.name) or self.by_name.get(Path(frame.name).name)
+        else:
+            center = self.in_order[number] if number < len(self.in_order) else None
+            self._used = number + 1
+        if center is None:
+            raise InputError(f"No centre for this frame in {self.file}")
+        return center
+
+    def check_all_used(self) -> None:
+        """Warn when a file of centres has more lines than there were frames: it is probably another set's."""
+        if self.in_order and self._used < len(self.in_order):
+            more = len(self.in_order) - self._used
+            print(f"warning: {self.file} has {_count(more, 'centre')} more than there are frames", file=sys.stderr)
+
+
+def _read_centers(path: Path) -> Iterator[tuple[str, list[float]]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read", got=getattr(error, "strerror", None) or error) from None
+    for number, line in enumerate(text.splitlines(), 1):
+        parts = [part for part in re.split(r"[,\s]+", line.partition("#")[0].strip()) if part]
+        if not parts:
+            continue
+        try:
+            center = [float(part) for part in parts[-3:]]
+        except ValueError:
+            center = []
+        if len(center) != 3 or len(parts) > 4:
+            raise InputError(
+                f"{path}, line {number} cannot be read", got=line.strip()[:80], expected="[frame] x y z in mm"
+            )
+        yield (parts[0] if len(parts) == 4 else ""), center
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
