@@ -57,19 +57,18 @@ class CropBox:
 
     @cached_property
     def _center_uv(self) -> tuple[float, float]:
-        u, v = self.camera.project(np.array([self.center_mm], np.float64))[0]
+        u, v = self.camera.project(np.array(self.center_mm, np.float64))
         return float(u), float(v)
 
     @cached_property
     def _linear(self) -> tuple[ndarray, ndarray]:
         """The 2x2 map from (u, v) offsets to (p, q) offsets, and its inverse."""
-        z = self.center_mm[2]
-        to_mm = np.diag([z / self.camera.fx, z / self.camera.fy])
-        c, s = math.cos(self.rotation), math.sin(self.rotation)
-        turn = np.array([[c, -s], [s, c]])
-        flip = np.diag([-1.0 if self.mirrored else 1.0, 1.0])
-        forward = flip @ turn @ to_mm / self.mm_per_pixel
-        return forward, np.linalg.inv(forward)
+        kx = self.center_mm[2] / (self.camera.fx * self.mm_per_pixel)  # crop pixels per image pixel
+        ky = self.center_mm[2] / (self.camera.fy * self.mm_per_pixel)
+        c, s, flip = math.cos(self.rotation), math.sin(self.rotation), -1.0 if self.mirrored else 1.0
+        forward = np.array([[flip * c * kx, -flip * s * ky], [s * kx, c * ky]])
+        inverse = np.array([[flip * c / kx, s / kx], [-flip * s / ky, c / ky]])
+        return forward, inverse
 
     def uv_to_pq(self, uv: Float[ndarray, "*n 2"]) -> Float[ndarray, "*n 2"]:
         """Image points (pixels) to crop coordinates (p, q)."""
@@ -98,17 +97,16 @@ class CropBox:
         centers = np.arange(self.size) + 0.5
         p, q = np.meshgrid(centers, centers)
         uv = self.pq_to_uv(np.stack([p, q], -1))
-        nearest = np.floor(uv + 0.5).astype(np.int32)
+        nearest = np.floor(uv + 0.5).astype(np.int64)
         return nearest[..., 0], nearest[..., 1]
 
     def lookup_axes(self) -> tuple[Int[ndarray, "s"], Int[ndarray, "s"]]:
         """For a crop that is not rotated: the image column of each crop column and the image row of each crop row."""
         if self.rotation != 0:
             raise InputError("A rotated crop has no separable lookup", got=f"rotation {self.rotation:g}")
-        centers = np.arange(self.size) + 0.5
-        uv = self.pq_to_uv(np.stack([centers, centers], -1))
-        nearest = np.floor(uv + 0.5).astype(np.int32)
-        return nearest[:, 0], nearest[:, 1]
+        (u, v), (du, dv) = self._center_uv, np.diag(self._linear[1])
+        steps = np.arange(self.size) + (0.5 - self.size / 2)
+        return np.floor(u + 0.5 + du * steps).astype(np.int64), np.floor(v + 0.5 + dv * steps).astype(np.int64)
 
     def crop(self, depth_mm: Float[ndarray, "h w"]) -> Float[ndarray, "s s"]:
         """The raw depth (mm; 0: no reading or outside the image) at the nearest pixel of each crop pixel."""
@@ -120,9 +118,9 @@ class CropBox:
 
     def normalise(self, crop_mm: Float[ndarray, "*s"]) -> Float[ndarray, "*s"]:
         """Raw crop depth (mm) to the network's input in [-1, 1]."""
-        half = np.float32(self.cube_mm[1] / 2)
-        scaled = (crop_mm - np.float32(self.center_mm[2])) / half
-        return np.where(crop_mm > 0, np.clip(scaled, -1, 1), np.float32(1)).astype(np.float32)
+        scaled = (crop_mm - np.float32(self.center_mm[2])) * np.float32(2 / self.cube_mm[1])
+        scaled[crop_mm <= 0] = 1
+        return np.clip(scaled, -1, 1, out=scaled).astype(np.float32, copy=False)
 
     def image(self, depth_mm: Float[ndarray, "h w"]) -> Float[ndarray, "s s"]:
         """Crop a depth image (mm) and normalise it: the network's input."""
@@ -137,3 +135,11 @@ class CropBox:
         return replace(
             self, center_mm=(x, y, z), cube_mm=(side * scale, depth), rotation=self.rotation + rotation
         )
+
+
+def center_of_joints(joints_mm: Float[ndarray, "*n a 3"]) -> Float[ndarray, "*n 3"]:
+    """Where a hand's crop is centred: the middle of its joints' bounding box along the camera's axes (mm).
+
+    Unlike the joints' mean it leaves as much room beyond the fingertips as behind the wrist.
+    """
+    return (joints_mm.min(-2) + joints_mm.max(-2)) / 2

@@ -1,0 +1,1 @@
+"""Where samples come from: rendered streams and frozen test sets."""

@@ -1,0 +1,86 @@
+"""The frozen test sets of rendered hands, written down before anything was trained.
+
+clear    4,096 crops: hand and forearm alone, the palm's normal uniform on the sphere, any roll, 0.25 to 1 m, real
+         cameras' faults, hand sizes and poses that no training stream draws, the crop's centre 10 mm (1 sd) off.
+tracked  the 2,336 poses of a tracker's recording (`dor3d.hand.tracked`; its file is not part of dor3d) in the same
+         scenes.
+
+A set is its seed, its version and its fingerprint: scene parameters are equal on every machine, and so is the
+fingerprint; depth is equal within 0.01 mm off silhouettes.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
+from dor3d.hand.contact import loosen
+from dor3d.hand.model import sample_shape
+from dor3d.hand.scene import Scene, SceneConfig, draw_camera, place_hand, random_rotation
+from dor3d.hand.tracked import load_tracked_poses
+
+VERSION: Final = 1
+CLEAR_COUNT: Final = 4096
+# training streams use seeds below 2**31; these lie beyond, so that no sample is ever shared
+_CLEAR_SEED: Final = 2**31 + 1
+_TRACKED_SEED: Final = 2**31 + 2
+VALIDATION_SEED: Final = 2**31 + 3
+# of the first 256 samples: `fingerprint(clear())`, `fingerprint(tracked(path))`
+CLEAR_FINGERPRINT: Final = ""
+TRACKED_FINGERPRINT: Final = ""
+
+_CONFIG: Final = SyntheticConfig(
+    scene=SceneConfig(distance_mm=(250.0, 1000.0), body=0.0, plane=0.0), center_sd_mm=10.0, rough_center=0.0
+)
+
+
+class TrackedHands(SyntheticHands):
+    """Recorded poses, each once, in drawn hands and scenes."""
+
+    def __init__(self, config: SyntheticConfig, seed: int, poses: ndarray) -> None:
+        super().__init__(config, seed)
+        self.poses = poses
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def _scene(self, rng: np.random.Generator, index: int) -> Scene:
+        shape = sample_shape(rng)
+        pose = self.poses[index].copy()
+        loosen(shape, pose)
+        return place_hand(rng, self.config.scene, shape, pose, random_rotation(rng), draw_camera(rng, self.config.scene))
+
+
+def clear_config(size: int, cube_mm: tuple[float, float]) -> SyntheticConfig:
+    """What `clear` is drawn from, seen by a network of this input."""
+    return replace(_CONFIG, size=size, cube_mm=cube_mm)
+
+
+def clear(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> SyntheticHands:
+    """The test set `clear` for a network of this input; its first `CLEAR_COUNT` samples are the set."""
+    return SyntheticHands(clear_config(size, cube_mm), _CLEAR_SEED)
+
+
+def tracked(poses: Path, size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> TrackedHands:
+    """The test set `tracked` for a network of this input, from the recording's file."""
+    return TrackedHands(clear_config(size, cube_mm), _TRACKED_SEED, load_tracked_poses(poses))
+
+
+def fingerprint(source: SyntheticHands, count: int = 256) -> str:
+    """SHA-256 over the first scenes: camera, joints and crop centre, to a hundredth of a millimetre."""
+    digest = hashlib.sha256()
+    for numbers in _scene_numbers(source, count):
+        digest.update(np.round(numbers * 100).astype(np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def _scene_numbers(source: SyntheticHands, count: int) -> Iterator[ndarray]:
+    for index in range(count):
+        _, scene, box = source.draw(index)
+        camera = scene.camera
+        yield np.array([camera.fx, camera.fy, *box.center_mm, *scene.joints_mm.ravel(), *scene.spheres.ravel()])
