@@ -13,7 +13,7 @@ Every function takes NumPy arrays and torch tensors alike, and a batch of any sh
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from dor3d.errors import InputError
 Labels = Literal["hard", "exact"]
 
 
+@runtime_checkable
 class Constants(Protocol):
     """What the codec reads of a discretisation; a head keeps the same numbers as torch buffers on its device."""
 
@@ -189,10 +190,10 @@ def _floating(values: Any) -> Any:
 
 
 def _like(constant: Any, values: Any) -> Any:
-    if isinstance(values, ndarray):
+    if isinstance(values, (ndarray, np.generic)):
         return constant.astype(values.dtype)
     return values.new_tensor(constant) if isinstance(constant, ndarray) else constant.to(values.dtype)
 
 
 def _cast(mask: Any, values: Any) -> Any:
-    return mask.astype(values.dtype) if isinstance(values, ndarray) else mask.to(values.dtype)
+    return mask.astype(values.dtype) if isinstance(values, (ndarray, np.generic)) else mask.to(values.dtype)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import timm
 import torch
 from jaxtyping import Float
-from timm.utils import reparameterize_model
+from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 from dor3d.errors import ModelError

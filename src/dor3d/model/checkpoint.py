@@ -1,17 +1,17 @@
 """Saving and loading networks: safetensors for the numbers, JSON for what they are. Nothing here ever unpickles."""
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dor3d.errors import ModelError
+from dor3d.files import write_whole
 from dor3d.model.network import HandNet, ModelConfig
 
 WEIGHTS = "model.safetensors"
@@ -19,33 +19,15 @@ CONFIG = "config.json"
 FORMAT = 1
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it there: a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, whole or not at all."""
-    write_whole(path, lambda p: p.write_text(json.dumps(value, indent=1) + "\n"))
+    write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
     """A safetensors file, whole or not at all."""
     plain = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
-
-    def write(temporary: Path) -> None:
-        temporary.touch()  # safetensors alone would make a file that only its owner may read
-        mode = temporary.stat().st_mode
-        save_file(plain, str(temporary), {"format": "pt", **(notes or {})})
-        temporary.chmod(mode)
-
-    write_whole(path, write)
+    write_whole(path, save(plain, {"format": "pt", **(notes or {})}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -88,8 +88,9 @@ class ModelConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(raw) - known):
             raise ModelError("Unknown fields in a model's config", got=unknown, expected=sorted(known))
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+            return cls(**values)
         except TypeError as error:
             raise ModelError("A model's config cannot be used", got=error) from None
 

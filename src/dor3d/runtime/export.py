@@ -4,8 +4,8 @@ The file's interface: input `crop` float32 [B, 1, S, S]; outputs `points` and `s
 `metadata_props["dor3d"]` holds a JSON object with format, name, size, cube_mm, joints and training (the card's data).
 """
 
-import io
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from dor3d.errors import ModelError
-from dor3d.model.checkpoint import load_model, write_whole
+from dor3d.files import write_whole
+from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
 
 FORMAT: Final = 1
@@ -60,7 +61,7 @@ def export_onnx(
             expected=f"at most {limit} mm",
             fix="Nothing was written." + (" Try full precision (half=False)." if half else ""),
         )
-    write_whole(out, lambda path: path.write_bytes(proto.SerializeToString()))
+    write_whole(out, proto.SerializeToString())
     return difference
 
 
@@ -68,7 +69,8 @@ def parity_mm(proto: ModelProto, net: HandNet, count: int = 8, seed: int = 0) ->
     """The mean distance (mm) between the joints of an ONNX network and torch's on made-up crops."""
     crops = made_up_crops(count, net.config.size, seed)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    got = np.concatenate([session.run(["points"], {"crop": crops[i : i + 3]})[0] for i in range(0, count, 3)])
+    batches = [session.run(["points"], {"crop": crops[i : i + 3]})[0] for i in range(0, count, 3)]
+    got = np.concatenate([np.asarray(batch) for batch in batches])
     with torch.no_grad():
         expected = net(torch.from_numpy(crops)).points.numpy()
     scale = net.config.cube_mm[0] / net.config.size
@@ -124,19 +126,20 @@ class _Outputs(nn.Module):
 
 
 def _trace(net: HandNet) -> ModelProto:
-    buffer = io.BytesIO()
     names = ("crop", "points", "sigma")
-    torch.onnx.export(
-        _Outputs(net).eval(),
-        (torch.zeros(2, 1, net.config.size, net.config.size),),
-        buffer,
-        input_names=list(names[:1]),
-        output_names=list(names[1:]),
-        opset_version=OPSET,
-        dynamo=False,  # folds batch norms into their convolutions, and keeps the batch free for every backbone
-        dynamic_axes={name: {0: "batch"} for name in names},
-    )
-    proto = onnx.load_from_string(buffer.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "traced.onnx"
+        torch.onnx.export(
+            _Outputs(net).eval(),
+            (torch.zeros(2, 1, net.config.size, net.config.size),),
+            str(path),
+            input_names=list(names[:1]),
+            output_names=list(names[1:]),
+            opset_version=OPSET,
+            dynamo=False,  # folds batch norms into their convolutions, and keeps the batch free for every backbone
+            dynamic_axes={name: {0: "batch"} for name in names},
+        )
+        proto = onnx.load(str(path))
     onnx.checker.check_model(proto)
     return proto
 

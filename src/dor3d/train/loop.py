@@ -118,7 +118,7 @@ class _Run:
         torch.manual_seed(config.seed)
         net = HandNet(config.model, pretrained=config.pretrained and init is None)
         start_weights(net, init)
-        self.net = net.to(device, memory_format=torch.channels_last).train()
+        self.net = net.to(memory_format=torch.channels_last).to(device).train()
         self.discretisations = config.model.discretisations()
         self.optimizer = torch.optim.AdamW(weight_groups(net, config.weight_decay), lr=config.lr, fused=True)
         self.average = Average(net, config.ema) if config.ema else None

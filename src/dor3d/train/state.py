@@ -36,7 +36,8 @@ class Average:
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         now = net.state_dict()
         floats = [name for name, t in now.items() if t.is_floating_point()]
-        torch._foreach_lerp_([self.tensors[n] for n in floats], [now[n] for n in floats], share)
+        averages, values = [self.tensors[n] for n in floats], [now[n] for n in floats]
+        torch._foreach_lerp_(averages, values, share)  # pyright: ignore[reportPrivateImportUsage]
         for name in now.keys() - set(floats):
             self.tensors[name].copy_(now[name])
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 
+@runtime_checkable
 class Source(Protocol):
     """A map-style set of samples: sample i is always the same."""
 

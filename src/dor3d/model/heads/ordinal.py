@@ -70,10 +70,10 @@ class PairConv(nn.Conv2d):
     def __init__(self, channels: int, pairs: int) -> None:
         super().__init__(channels, 2 * pairs, 1)
 
-    def forward(self, x: Float[Tensor, "b f h w"]) -> Float[Tensor, "b n h w"]:
+    def forward(self, input: Float[Tensor, "b f h w"]) -> Float[Tensor, "b n h w"]:
         """The log-odds of each pair."""
         weight, bias = self.folded()
-        return F.conv2d(x, weight, bias)
+        return F.conv2d(input, weight, bias)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the single channel that each pair is worth."""
