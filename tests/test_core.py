@@ -1,0 +1,161 @@
+"""The core install: it works without the training stack, and it is small."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# What only the extras install.
+ABSENT = (
+    "torch", "torchvision", "timm", "lightning", "numba", "scipy", "onnx", "onnxscript", "safetensors", "torchmetrics",
+    "tensorboard", "openvino", "beartype",
+)  # fmt: skip
+MOST_MB = 500
+MOST_SECONDS_HELP = 0.5
+CAMERA = "240,240,160,120"
+
+
+BLOCK = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def blocked(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python that finds no training stack, as in a core install."""
+    return subprocess.run([sys.executable, "-c", BLOCK + code], capture_output=True, text=True, timeout=120)
+
+
+def hand_like_frame() -> np.ndarray:
+    """A palm with five fingers, flat, half a metre before the camera; its depth in mm, no background."""
+    v, u = np.mgrid[:240, :320]
+    hand = np.hypot(u - 160, v - 125) < 20
+    for finger in range(5):
+        hand |= (np.abs(u - (140 + 10 * finger)) < 3) & (v > 75) & (v < 120)
+    return np.where(hand, 500, 0).astype(np.float32)
+
+
+def test_import_needs_no_training_stack() -> None:
+    done = blocked("import dor3d, dor3d.geometry, dor3d.ordinal, dor3d.predict, dor3d.viz, dor3d.runtime.onnx")
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_needs_no_training_stack() -> None:
+    done = blocked("sys.argv = ['dor3d', '--help']\nfrom dor3d.cli import main\nsys.exit(main())")
+    assert done.returncode == 0, done.stderr
+    for verb in ("predict", "demo", "train"):
+        assert verb in done.stdout
+
+
+def test_a_verb_that_needs_the_training_stack_says_so() -> None:
+    done = blocked("sys.argv = ['dor3d', 'train', 'synth-compact']\nfrom dor3d.cli import main\nsys.exit(main())")
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'dor3d[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_importing_the_command_line_loads_no_heavy_library() -> None:
+    done = blocked("import dor3d.cli\nprint([m for m in ('cv2', 'matplotlib', 'onnxruntime') if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as it would be released."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip(Path(sys.executable), "wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    return next(folder.glob("dor3d-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a fresh environment that holds the wheel and no extra."""
+    folder = tmp_path_factory.mktemp("core") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip(folder / "bin" / "python", "install", str(wheel))
+    return folder / "bin"
+
+
+def pip(python: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run(core: Path, cwd: Path, *command: str) -> str:
+    """A command of the core environment, run far from the repository; its standard output."""
+    done = subprocess.run([core / command[0], *command[1:]], capture_output=True, text=True, cwd=cwd, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_a_user_needs(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "dor3d/py.typed" in names
+    assert "dor3d/weights/compact.onnx" in names
+    assert "dor3d/weights/compact.md" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if not name.startswith("dor3d")]
+    assert not [name for name in names if "__pycache__" in name]
+
+
+@pytest.mark.slow
+def test_the_core_has_no_training_stack(core: Path, tmp_path: Path) -> None:
+    code = f"from importlib.util import find_spec; print([m for m in {ABSENT} if find_spec(m)])"
+    assert run(core, tmp_path, "python", "-c", code).strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_core_is_small(core: Path) -> None:
+    size = sum(path.lstat().st_blocks * 512 for path in core.parent.rglob("*"))
+    assert size < MOST_MB * 1e6
+
+
+@pytest.mark.slow
+def test_predict_works_in_the_core(core: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "frame.npy", hand_like_frame())
+    run(core, tmp_path, "dor3d", "predict", "frame.npy", "--camera", CAMERA, "--center", "0,-40,500", "--out", "out")
+    (line,) = (tmp_path / "out" / "poses.jsonl").read_text().splitlines()
+    pose = json.loads(line)
+    assert pose["frame"] == "frame.npy"
+    assert pose["index"] == 0
+    assert len(pose["joints"]) == 21
+    (hand,) = pose["hands"]
+    assert hand["handedness"] in ("left", "right")
+    assert 0 <= hand["confidence"] <= 1
+    assert np.shape(hand["joints_mm"]) == (21, 3)
+    assert np.shape(hand["joints_px"]) == (21, 2)
+    assert np.shape(hand["std_mm"]) == (21,)
+    assert np.abs(np.array(hand["joints_mm"]) - hand["center_mm"]).max() < 300
+    assert len(list((tmp_path / "out" / "overlay").glob("*.png"))) == 1
+
+
+@pytest.mark.slow
+def test_demo_works_in_the_core(core: Path, tmp_path: Path) -> None:
+    run(core, tmp_path, "dor3d", "demo", "--out", "out")
+    assert (tmp_path / "out" / "poses.jsonl").read_text()
+    assert list((tmp_path / "out").glob("*.html"))
+
+
+@pytest.mark.slow
+def test_help_comes_at_once(core: Path, tmp_path: Path) -> None:
+    """The best of five: the first run writes bytecode, and a busy machine should not fail it."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        run(core, tmp_path, "dor3d", "--help")
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < MOST_SECONDS_HELP
