@@ -62,7 +62,9 @@ class Trunk(nn.Module):
         self.early, self.late = nn.Sequential(*early), nn.ModuleList(late)
         self.norm = next((getattr(net, n) for n in _NORMS if hasattr(net, n)), nn.Identity())
         self.maps_are_nhwc = getattr(net, "output_fmt", "NCHW") == "NHWC"
-        shapes = _probe(self, size, in_channels)
+        shapes = _probe(
+            self, net.eval(), torch.linspace(-1, 1, in_channels * size * size).view(1, -1, size, size), name
+        )
         self.two_maps = len(shapes) == 2 and shapes[0] == shapes[1]
         self.channels, self.grid = shapes[-1][0], shapes[-1][1]
         if not self.two_maps:
@@ -116,11 +118,7 @@ def _split(net: Any, name: str) -> tuple[list[nn.Module], list[nn.Module]]:
             stem, blocks = _open_stage(stages[-1])
             return early + stages[:-1] + stem + blocks[:-2], blocks[-2:]
         early.append(child)
-    raise ModelError(
-        f"The layout of backbone {name} is not understood",
-        expected=f"stages in one of {', '.join((*_CONTAINERS, *_LAST_STAGES))}",
-        fix=f"Use one of {', '.join(ALIASES)}, or extend dor3d/model/backbone.py.",
-    )
+    raise _not_understood(name)
 
 
 def _open_stage(stage: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -133,13 +131,28 @@ def _open_stage(stage: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 @torch.no_grad()
-def _probe(trunk: Trunk, size: int, in_channels: int) -> list[tuple[int, int, int]]:
-    """Shapes [channels, rows, columns] of the tapped maps, by a forward in eval mode (so batch statistics stay)."""
-    was_training = trunk.training
-    trunk.eval()
-    maps = trunk.walk(torch.zeros(1, in_channels, size, size))
-    trunk.train(was_training)
-    shapes = [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
-    if shapes[-1][1] != shapes[-1][2]:
-        raise ModelError("The backbone's maps are not square", got=shapes[-1])
-    return shapes
+def _probe(trunk: Trunk, net: Any, x: Tensor, name: str) -> list[tuple[int, int, int]]:
+    """Shapes [channels, rows, columns] of the tapped maps; raises ModelError if the walk is not what timm computes."""
+    trunk.eval()  # batch statistics stay as made
+    try:
+        maps, whole = trunk.walk(x), net.forward_features(x)
+        whole = whole.permute(0, 3, 1, 2) if trunk.maps_are_nhwc else whole
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise _not_understood(name, error) from error
+    finally:
+        trunk.train()
+    # a classifier's convolution after the last stage (EfficientNet) changes the channels: nothing to compare then
+    if whole.ndim != 4 or (whole.shape == maps[-1].shape and not torch.allclose(whole, maps[-1], atol=1e-4)):
+        raise _not_understood(name)
+    if whole.shape[2] != whole.shape[3]:
+        raise ModelError("The backbone's maps are not square", got=tuple(whole.shape))
+    return [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+
+
+def _not_understood(name: str, error: Exception | None = None) -> ModelError:
+    return ModelError(
+        f"The layout of backbone {name} is not understood",
+        got=error,
+        expected=f"stages of convolution maps in one of {', '.join((*_CONTAINERS, *_LAST_STAGES))}",
+        fix=f"Use one of {', '.join(ALIASES)}, or extend dor3d/model/backbone.py.",
+    )

@@ -72,7 +72,7 @@ class ModelConfig:
 
     def discretisations(self) -> tuple[Discretisation, Discretisation, Discretisation]:
         """Of x and y (px) and z (mm)."""
-        plane = Discretisation.uniform(self.size, self.xy_bins or self.size // 2)
+        plane = Discretisation.uniform(float(self.size), self.xy_bins or self.size // 2)
         depth, k = self.cube_mm[1], self.z_bins or round(self.cube_mm[1] / 4)
         if self.z_discretisation == "uniform":
             return plane, plane, Discretisation.uniform(depth, k)

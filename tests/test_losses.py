@@ -1,0 +1,95 @@
+"""The losses against a slow, literal version of the paper's equations."""
+
+import inspect
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dor3d.errors import InputError
+from dor3d.model.prediction import Prediction
+from dor3d.ordinal import Discretisation, encode
+from dor3d.train.losses import clamp_to_crop, hand_loss
+
+DISCS = (Discretisation.uniform(16.0, 8), Discretisation.uniform(16.0, 8), Discretisation.normal(30.0, 7, 2))
+
+
+def made_up(joints: int = 3, batch: int = 2) -> tuple[Prediction, Tensor]:
+    torch.manual_seed(0)
+    logits = tuple(torch.randn(batch, joints, p, d.k) for p, d in zip((2, 2, 4), DISCS, strict=True))
+    points = torch.rand(batch, joints, 3) * torch.tensor([16.0, 16.0, 30.0])
+    target = torch.rand(batch, joints, 3) * torch.tensor([16.0, 16.0, 30.0])
+    return Prediction(points, torch.ones_like(points), logits), target
+
+
+def literal_ordinal(logits: Tensor, c: Tensor, disc: Discretisation) -> float:
+    """Eq. 3 and 4, number by number, for one sample: [A, positions, K] and [A]."""
+    joints, positions, k = logits.shape
+    total = 0.0
+    for a in range(joints):
+        for i in range(positions):
+            for n in range(k):
+                prob = 1 / (1 + math.exp(-logits[a, i, n].item()))
+                truth = 1.0 if c[a].item() >= disc.thresholds[n] else 0.0
+                total += truth * math.log(prob) + (1 - truth) * math.log(1 - prob)
+    return -total / (positions * joints)
+
+
+def literal_smooth(difference: float) -> float:
+    return 0.5 * difference**2 if abs(difference) < 1 else abs(difference) - 0.5
+
+
+@pytest.mark.parametrize("kind", ["paper", "balanced"])
+def test_loss_is_that_of_the_equations(kind: str) -> None:
+    prediction, target = made_up()
+    got = hand_loss(prediction, target, DISCS, kind=kind, labels="hard")
+    ordinal = joint = 0.0
+    for b in range(2):
+        for axis in range(3):
+            ordinal += literal_ordinal(prediction.logits[axis][b], target[b, :, axis], DISCS[axis]) / 2
+        each = [literal_smooth(d) for d in (prediction.points[b] - target[b]).flatten().tolist()]
+        joint += sum(each) / 2 / (1 if kind == "paper" else 3)
+    assert got.ordinal.item() == pytest.approx(ordinal, rel=1e-4)
+    assert got.joint.item() == pytest.approx(joint, rel=1e-4)
+    assert got.total.item() == pytest.approx(3 * joint + 2 * ordinal, rel=1e-4)
+
+
+def test_exact_labels_reach_their_floor_at_the_truth() -> None:
+    prediction, target = made_up()
+    prob = [encode(target[..., i], d, "exact").clamp(1e-6, 1 - 1e-6) for i, d in enumerate(DISCS)]
+    best = tuple(
+        torch.logit(p)[:, :, None].expand_as(axis).clone().requires_grad_()
+        for p, axis in zip(prob, prediction.logits, strict=True)
+    )
+    loss = hand_loss(prediction._replace(logits=best), target, DISCS).ordinal
+    loss.backward()
+    assert 0 < loss.item() < 3
+    assert all(axis.grad is not None and axis.grad.abs().max() < 1e-5 for axis in best)
+
+
+def test_targets_outside_the_crop_are_clamped() -> None:
+    prediction, _ = made_up()
+    outside = torch.tensor([[-5.0, 99.0, 400.0], [3.0, -1.0, -2.0], [20.0, 4.0, 5.0]]).expand(2, 3, 3)
+    inside = clamp_to_crop(outside, DISCS)
+    assert inside[0, 0].tolist() == [0, 16, 30]
+    assert inside[0, 1].tolist() == [3, 0, 0]
+    assert hand_loss(prediction, outside, DISCS).total == hand_loss(prediction, inside, DISCS).total
+
+
+def test_half_precision_logits_are_summed_in_float32() -> None:
+    prediction, target = made_up()
+    half = prediction._replace(logits=tuple(axis.bfloat16() for axis in prediction.logits))
+    assert hand_loss(half, target, DISCS).total.dtype == torch.float32
+
+
+def test_large_logits_give_a_finite_loss() -> None:
+    prediction, target = made_up()
+    huge = prediction._replace(logits=tuple(axis * 1e6 for axis in prediction.logits))
+    assert torch.isfinite(hand_loss(huge, target, DISCS).total)
+
+
+def test_unknown_losses_are_refused() -> None:
+    prediction, target = made_up()
+    with pytest.raises(InputError, match="Unknown loss; got l2; expected paper or balanced"):
+        inspect.unwrap(hand_loss)(prediction, target, DISCS, kind="l2")

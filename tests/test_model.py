@@ -1,0 +1,265 @@
+"""The network: every backbone keeps the same contract; the head's layout; saving and loading."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from dor3d.errors import ModelError
+from dor3d.model.backbone import ALIASES, Trunk
+from dor3d.model.checkpoint import WEIGHTS, load_model, load_weights, save_model, write_tensors
+from dor3d.model.heads.ordinal import OrdinalHead, PairConv
+from dor3d.model.network import HandNet, ModelConfig, parameter_count, with_uv_maps
+from dor3d.ordinal import Discretisation
+from dor3d.train.losses import hand_loss
+
+TWO_MAPS = ["lcnet_035", "regnetx_002", "edgenext_xx_small", "starnet_s050"]
+ONE_MAP = ["mobilenetv4_conv_small_035", "mobilenetv3_small_050"]
+LARGE_TWO_MAPS = ["resnet18", "swin-t", "fasternet_t0", "convnext_atto"]
+LARGE_ONE_MAP = ["compact", "efficientnet_lite0", "mobileone_s0", "hgnetv2_b0"]
+FAST = TWO_MAPS + ONE_MAP
+ALL = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE_TWO_MAPS + LARGE_ONE_MAP)]
+each_backbone = pytest.mark.parametrize("backbone", ALL)
+
+
+def small(backbone: str, **changes: object) -> ModelConfig:
+    return ModelConfig(**{"backbone": backbone, "size": 64, **changes})  # type: ignore[arg-type]
+
+
+@each_backbone
+def test_forward_and_backward(backbone: str) -> None:
+    config = small(backbone)
+    net = HandNet(config)
+    prediction = net(torch.rand(2, 1, 64, 64) * 2 - 1)
+    assert prediction.points.shape == prediction.sigma.shape == (2, 21, 3)
+    assert [tuple(axis.shape) for axis in prediction.logits] == [(2, 21, 2, 32), (2, 21, 2, 32), (2, 21, 4, 75)]
+    assert torch.isfinite(prediction.points).all()
+    assert (prediction.sigma >= 0).all()
+    hand_loss(prediction, torch.rand(2, 21, 3) * 64, config.discretisations()).total.backward()
+    used = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    assert all(torch.isfinite(g).all() for g in used.values())
+    assert len(used) == len(list(net.parameters()))
+
+
+@each_backbone
+def test_save_and_load_keep_the_outputs(backbone: str, tmp_path: Path) -> None:
+    net = HandNet(small(backbone)).eval()
+    save_model(tmp_path, net)
+    again = load_model(tmp_path)
+    crop = torch.rand(1, 1, 64, 64)
+    assert again.config == net.config
+    assert torch.equal(net(crop).points, again(crop).points)
+
+
+@each_backbone
+def test_folding_changes_nothing(backbone: str) -> None:
+    torch.manual_seed(0)
+    net = HandNet(small(backbone))
+    for _ in range(2):  # statistics of some data, so that merged branches have something to get wrong
+        net(torch.rand(4, 1, 64, 64))
+    crop = torch.rand(2, 1, 64, 64)
+    before, after = net.eval()(crop), net.folded()(crop)
+    torch.testing.assert_close(after.points, before.points, atol=1e-3, rtol=0)
+    torch.testing.assert_close(after.sigma, before.sigma, atol=1e-2, rtol=0)
+    assert parameter_count(net.folded()) < parameter_count(net)
+
+
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "swin-t"))])
+def test_trunk_ends_where_timm_does(name: str) -> None:
+    options = {"img_size": 64} if name.startswith("swin") else {}
+    torch.manual_seed(3)
+    trunk = Trunk(name, 64).eval()
+    torch.manual_seed(3)
+    net = timm.create_model(ALIASES.get(name, name), num_classes=0, **options).eval()
+    x = torch.rand(1, 3, 64, 64)
+    expected = net.forward_features(x)
+    expected = expected.permute(0, 3, 1, 2) if name.startswith("swin") else expected
+    torch.testing.assert_close(trunk(x)[1], expected)
+
+
+@pytest.mark.parametrize("name", TWO_MAPS)
+def test_two_blocks_give_two_maps(name: str) -> None:
+    net = HandNet(small(name)).eval()
+    assert net.two_maps
+    for parameter in net.parameters():  # some blocks begin as the identity
+        torch.nn.init.ones_(parameter) if parameter.ndim == 1 else None
+    x = torch.rand(1, 3, 64, 64)
+    xy, z = net.trunk(x)
+    assert xy.shape == z.shape
+    assert not torch.equal(xy, z)
+    assert torch.equal(xy, net.trunk.norm(net.trunk.late[0](net.trunk.early(x))))  # nothing changed it in place
+    assert not HandNet(small(name, features="xyz")).two_maps
+
+
+@pytest.mark.parametrize("name", ONE_MAP)
+def test_one_block_gives_one_map_and_says_so(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        net = HandNet(small(name))
+    assert not net.two_maps
+    assert "F_xyz serves x, y and z" in caplog.text
+    xy, z = net.trunk(torch.rand(1, 3, 64, 64))
+    assert torch.equal(xy, z)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "count"), [("resnet50", 32_716_238), ("swin-b", 91_350_000)])
+def test_parameters_are_as_many_as_the_paper_has(backbone: str, count: int) -> None:
+    net = HandNet(ModelConfig(backbone=backbone, size=224, cube_mm=(300.0, 300.0)))
+    tolerance = 0 if backbone == "resnet50" else 5_000
+    assert abs(parameter_count(net) - count) <= tolerance
+    assert net.two_maps
+
+
+def test_swin_maps_go_through_the_final_norm() -> None:
+    trunk = Trunk("swin-t", 64)
+    torch.nn.init.zeros_(trunk.norm.weight)
+    torch.nn.init.constant_(trunk.norm.bias, 7.0)
+    assert all((m == 7).all() for m in trunk(torch.rand(1, 3, 64, 64)))
+
+
+def test_convention_head_layout() -> None:
+    """Channel (c, a) of feature column j is threshold j * stripe + c of joint a; rows for y; every cell for z."""
+    joints, grid, stripe, depth = 3, 2, 4, 5
+    plane, z = Discretisation.uniform(16.0, grid * stripe), Discretisation.uniform(10.0, depth)
+    head = OrdinalHead(1, grid, joints, (plane, plane, z))
+    for conv in (head.conv_x, head.conv_y, head.conv_z):
+        assert isinstance(conv, PairConv)
+        torch.nn.init.zeros_(conv.weight)
+        conv.weight.data[1::2] = 1  # the "yes" channel of each pair sees the feature ...
+        torch.nn.init.zeros_(conv.bias)
+        conv.bias.data[1::2] = torch.arange(conv.out_channels // 2).float()  # ... and adds its own number c * A + a
+    cells = torch.tensor([[[[0.0, 100.0], [1000.0, 1100.0]]]])  # 1000 a row, 100 a column
+    x, y, depths = head.logits(cells, cells)
+    for a in range(joints):
+        for k in range(grid * stripe):
+            cell, c = divmod(k, stripe)
+            for position in range(grid):
+                assert x[0, a, position, k] == 1000 * position + 100 * cell + c * joints + a
+                assert y[0, a, position, k] == 1000 * cell + 100 * position + c * joints + a
+        for k in range(depth):
+            assert depths[0, a, :, k].tolist() == [v + k * joints + a for v in (0, 100, 1000, 1100)]
+
+
+def test_a_pair_is_a_softmax_over_two_channels() -> None:
+    conv = PairConv(6, 4)
+    x = torch.randn(2, 6, 3, 3)
+    both = torch.nn.Conv2d.forward(conv, x).view(2, 4, 2, 3, 3)
+    torch.testing.assert_close(conv(x).sigmoid(), both.softmax(2)[:, :, 1])
+
+
+def test_training_begins_at_the_centre_of_the_crop() -> None:
+    torch.manual_seed(0)
+    prediction = HandNet(small("lcnet_035"))(torch.rand(4, 1, 64, 64))
+    centre = torch.tensor([32.0, 32.0, 150.0])
+    assert ((prediction.points - centre).abs() < 0.05 * 2 * centre).all()
+    assert prediction.sigma[..., 2].mean().item() == pytest.approx(75, rel=0.1)
+
+
+def test_decode_of_a_perfect_map() -> None:
+    """Logits that say exactly where a joint is come out as that point, with next to no sigma."""
+    disc = Discretisation.uniform(64.0, 32)
+    head = OrdinalHead(4, 2, 1, (disc, disc, disc))
+    logits = torch.where(torch.arange(32) < 10, 50.0, -50.0).expand(1, 1, 2, 32)
+    mean, sigma = head.codec_x(logits)
+    assert mean.item() == pytest.approx(20.0, abs=1e-4)
+    assert sigma.item() <= 2 / 12**0.5 + 1e-3
+
+
+def test_sigma_counts_disagreement_between_positions() -> None:
+    disc = Discretisation.uniform(64.0, 32)
+    head = OrdinalHead(4, 2, 1, (disc, disc, disc))
+    logits = torch.stack([torch.where(torch.arange(32) < n, 50.0, -50.0) for n in (5, 15)])[None, None]
+    mean, sigma = head.codec_x(logits)
+    assert mean.item() == pytest.approx(20.0, abs=1e-3)
+    assert sigma.item() == pytest.approx(10.0, abs=0.1)
+
+
+def test_decode_stays_in_float32_under_autocast() -> None:
+    net = HandNet(small("lcnet_035")).eval()
+    crop = torch.rand(2, 1, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = net(crop)
+    assert low.points.dtype == low.sigma.dtype == low.logits[0].dtype == torch.float32
+    assert (low.points - net(crop).points).abs().max() < 1.0
+
+
+def test_uv_maps_follow_the_paper() -> None:
+    maps = with_uv_maps(torch.full((1, 1, 4, 8), -1.0))
+    assert maps[0, 1, 3, 6] == 6 / 8  # U = j / W
+    assert maps[0, 2, 3, 6] == 3 / 4  # V = i / H
+    assert (maps[:, 0] == -1).all()
+
+
+def test_config_round_trip() -> None:
+    config = ModelConfig("resnet18", ("a", "b"), 96, (250.0, 300.0), labels="hard", drop_path=0.1)
+    assert ModelConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_options_change_the_network() -> None:
+    config = small("lcnet_035", uv_maps=False, z_discretisation="uniform", z_bins=30, xy_bins=16, joints=("a", "b"))
+    prediction = HandNet(config)(torch.rand(1, 1, 64, 64))
+    assert prediction.points.shape == (1, 2, 3)
+    assert [axis.shape[-1] for axis in prediction.logits] == [16, 16, 30]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 100}, "multiple of 32"),
+        ({"joints": ("a", "a")}, "each once"),
+        ({"cube_mm": (300.0, -1.0)}, "two positive sides"),
+        ({"backbone": "resnet81"}, "Unknown backbone; got resnet81; expected a timm name, such as resnet"),
+        ({"backbone": "vit_tiny_patch16_224"}, "layout of backbone vit_tiny_patch16_224 is not understood"),
+        ({"xy_bins": 33}, "evenly"),
+    ],
+)
+def test_configs_that_make_no_network(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        HandNet(small(**{"backbone": "lcnet_035", **changes}))  # type: ignore[arg-type]
+
+
+def test_unknown_option_values_are_named() -> None:
+    check = inspect.unwrap(ModelConfig.__post_init__)
+    config = small("lcnet_035")
+    object.__setattr__(config, "labels", "soft")
+    with pytest.raises(ModelError, match="Unknown labels; got soft; expected hard or exact"):
+        check(config)
+
+
+def test_unknown_config_fields_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"Unknown fields .* got \['color'\]"):
+        ModelConfig.from_json({"color": 1})
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    save_model(tmp_path, HandNet(small("lcnet_035")))
+    (tmp_path / WEIGHTS).write_bytes(b"\x80\x04}\x94.")  # an empty dictionary, pickled
+    with pytest.raises(ModelError, match="a pickle, which dor3d never loads"):
+        load_model(tmp_path)
+
+
+def test_broken_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    net = HandNet(small("lcnet_035"))
+    save_model(tmp_path, net)
+    whole = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="not a whole safetensors file"):
+        load_model(tmp_path)
+    write_tensors(tmp_path / WEIGHTS, {"other": torch.zeros(1)})
+    with pytest.raises(ModelError, match="belongs to another network"):
+        load_model(tmp_path)
+    write_tensors(tmp_path / WEIGHTS, {n: t * float("nan") if t.ndim == 4 else t for n, t in net.state_dict().items()})
+    with pytest.raises(ModelError, match="not finite"):
+        load_weights(net, tmp_path)
+    with pytest.raises(ModelError, match="no weights file"):
+        load_weights(net, tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 9, "model": {}}', '{"format": 1}'])
+def test_foreign_configs_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"no run folder|not written by this dor3d"):
+        load_model(tmp_path)
