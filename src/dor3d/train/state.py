@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dor3d.errors import InputError, ModelError
+from dor3d.files import write_whole
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_weights, read_tensors, write_json, write_tensors
 from dor3d.model.network import HandNet
 from dor3d.train.recipes import TrainConfig
@@ -138,13 +139,15 @@ def _drop_metrics_after(path: Path, step: int) -> None:
     """Lines of steps that will be done again must not stand twice."""
     if not path.exists():
         return
-    lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    path.write_text("".join(f"{line}\n" for line in lines))
+    text = path.read_text()
+    kept = "".join(f"{line}\n" for line in text.splitlines() if _step_of(line) <= step)
+    if kept != text:
+        write_whole(path, kept)
 
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError):
         return float("inf")  # a line cut short by a kill
 

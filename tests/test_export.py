@@ -1,0 +1,91 @@
+"""Export: one ONNX file that says what it is and agrees with the network that it came from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from dor3d.errors import ModelError
+from dor3d.model.checkpoint import save_model
+from dor3d.model.network import HandNet, ModelConfig
+from dor3d.runtime import export
+from dor3d.runtime.export import export_onnx, made_up_crops
+
+FAST = ["lcnet_035", "mobilenetv4_conv_small_035"]
+SLOW = ["compact", "resnet18", "swin-t", "regnetx_002", "edgenext_xx_small", "mobileone_s0"]
+
+
+def trained(backbone: str = "lcnet_035", size: int = 64) -> HandNet:
+    """A network with outputs far from its beginning, and batch statistics of some data."""
+    torch.manual_seed(0)
+    net = HandNet(ModelConfig(backbone=backbone, size=size))
+    for conv in (net.head.conv_x, net.head.conv_y, net.head.conv_z):
+        conv.weight.data *= 10
+    with torch.no_grad():
+        for seed in range(3):
+            net(torch.from_numpy(made_up_crops(8, size, seed)))
+    return net.eval()
+
+
+@pytest.mark.parametrize("backbone", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize("half", [True, False], ids=["half", "full"])
+def test_the_file_agrees_with_the_network(backbone: str, half: bool, tmp_path: Path) -> None:
+    net = trained(backbone)
+    assert export_onnx(net, tmp_path / "net.onnx", half=half) <= (0.3 if half else 0.05)
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        crops = made_up_crops(count, 64, seed=9)
+        points, sigma = (np.asarray(array) for array in session.run(["points", "sigma"], {"crop": crops}))
+        with torch.no_grad():
+            expected = net(torch.from_numpy(crops))
+        assert points.dtype == sigma.dtype == np.float32
+        np.testing.assert_allclose(points, expected.points.numpy(), atol=1.0 if half else 0.01)
+        np.testing.assert_allclose(sigma, expected.sigma.numpy(), atol=1.0 if half else 0.05)
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    net = trained()
+    export_onnx(net, tmp_path / "mine.onnx", card={"samples": 7})
+    proto = onnx.load(str(tmp_path / "mine.onnx"))
+    card = json.loads({p.key: p.value for p in proto.metadata_props}["dor3d"])
+    assert card["format"] == 1
+    assert (card["name"], card["size"], card["cube_mm"]) == ("mine", 64, [280.0, 300.0])
+    assert card["joints"] == list(net.config.joints)
+    assert card["training"] == {"samples": 7}
+    assert proto.opset_import[0].version >= 17
+
+
+def test_half_precision_halves_the_file_and_the_decode_sums(tmp_path: Path) -> None:
+    net = trained()
+    export_onnx(net, tmp_path / "half.onnx")
+    export_onnx(net, tmp_path / "full.onnx", half=False)
+    assert (tmp_path / "half.onnx").stat().st_size < 0.6 * (tmp_path / "full.onnx").stat().st_size
+    kinds = {node.op_type for node in onnx.load(str(tmp_path / "half.onnx")).graph.node}
+    assert "ReduceSum" in kinds
+    assert "MatMul" not in kinds
+
+
+def test_a_run_folder_is_exported(tmp_path: Path) -> None:
+    save_model(tmp_path / "run", trained())
+    export_onnx(tmp_path / "run", tmp_path / "net.onnx", name="other")
+    assert (tmp_path / "net.onnx").is_file()
+
+
+def test_a_file_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "parity_mm", lambda *_: float("nan"))
+    with pytest.raises(ModelError, match=r"does not agree with the trained one.*Nothing was written"):
+        export_onnx(trained(), tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_beyond_half_precision_stay_whole(tmp_path: Path) -> None:
+    net = trained()
+    net.head.conv_z.bias.data[1] = 1e6  # a vector: never halved
+    net.head.conv_x.weight.data[1, 0] = 1e6
+    export_onnx(net, tmp_path / "net.onnx")
+    kinds = {i.name: i.data_type for i in onnx.load(str(tmp_path / "net.onnx")).graph.initializer}
+    assert onnx.TensorProto.FLOAT in kinds.values()

@@ -1,0 +1,246 @@
+"""The loop: it learns, it resumes exactly, it stops cleanly; recipes and their overrides."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from dor3d.errors import InputError, ModelError
+from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
+from dor3d.model.network import HandNet, ModelConfig
+from dor3d.train.loop import NonFiniteLossError, TrainResult, train, validate
+from dor3d.train.losses import hand_loss
+from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
+from dor3d.train.state import METRICS, STATE, learning_rate
+from dor3d.train.stream import Sources, batches
+
+SIZE = 64
+
+
+class Balls:
+    """Crops with one ball; the joints stand in a row from its centre. `on` is called with each index asked for."""
+
+    def __init__(self, seed: int, on: Callable[[int], None] = lambda i: None) -> None:
+        self.seed, self.on = seed, on
+
+    def __getitem__(self, i: int, /) -> tuple[np.ndarray, np.ndarray]:
+        self.on(i)
+        p, q, r = np.random.default_rng((self.seed, i)).uniform([20, 20, 80], [44, 44, 220])
+        rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+        ball = (columns - p) ** 2 + (rows - q) ** 2 < 64
+        points = np.array([p, q, r]) + np.arange(21)[:, None] * np.array([0.3, -0.3, 1.0])
+        return np.where(ball, (r - 150) / 150, 1).astype(np.float32), points.astype(np.float32)
+
+
+class Spoilt(Balls):
+    """Balls whose truth is lost from sample 12 on."""
+
+    def __getitem__(self, i: int, /) -> tuple[np.ndarray, np.ndarray]:
+        image, points = super().__getitem__(i)
+        return image, points * (np.nan if i >= 12 else 1)
+
+
+def tiny(**changes: object) -> TrainConfig:
+    model = ModelConfig(backbone="lcnet_035", size=SIZE, cube_mm=(280.0, 300.0))
+    config = TrainConfig(
+        model, steps=8, batch=4, warmup=2, workers=0, log_every=2, checkpoint_every=100, ema=0.9, device="cpu"
+    )
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def run(config: TrainConfig, out: Path, source: Balls | None = None, **options: object) -> TrainResult:
+    quiet = Console(quiet=True)
+    return train(config, Sources(source or Balls(0), Balls(1)), out, console=quiet, **options)  # type: ignore[arg-type]
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+
+
+def test_a_run_leaves_model_config_and_metrics(tmp_path: Path) -> None:
+    config = tiny(validation=6, validate_every=4)
+    result = run(config, tmp_path)
+    assert result.finished
+    assert result.step == 8
+    assert load_model(tmp_path).config == config.model
+    assert TrainConfig.from_json(json.loads((tmp_path / CONFIG).read_text())) == config
+    assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 4, 6, 8, 8]
+    assert {"loss", "error_mm", "samples_per_s", "lr", "waiting"} <= metrics(tmp_path)[0].keys()
+    assert validate(load_model(tmp_path), Balls(1), 6, batch=4) == pytest.approx(result.validation_mm)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_one_batch_is_learnt_by_heart() -> None:
+    torch.manual_seed(0)
+    config = tiny().model
+    net = HandNet(config)
+    crop, points = next(batches(Balls(0), 8, range(1)))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(150):
+        prediction = net(crop)
+        optimizer.zero_grad()
+        hand_loss(prediction, points, config.discretisations()).total.backward()
+        optimizer.step()
+    assert (net(crop).points - points).abs().mean() < 1.5
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.0, "schedule": "paper", "clip": 1.0}], ids=["average", "plain"])
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes: dict[str, object]) -> None:
+    config = tiny(**changes)
+    run(config, tmp_path / "whole")
+    stop = Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGTERM) if i == 13 else None)
+    stopped = run(config, tmp_path / "parts", stop)
+    assert not stopped.finished
+    assert stopped.step == 4  # the step at hand was finished
+    resumed = run(config, tmp_path / "parts", resume=True)
+    assert resumed.finished
+    for name in (WEIGHTS, STATE):
+        whole, parts = (read_tensors(tmp_path / which / name)[0] for which in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert [line["step"] for line in metrics(tmp_path / "parts")] == [2, 4, 6, 8]
+
+
+def test_metrics_after_the_last_state_are_dropped_on_resume(tmp_path: Path) -> None:
+    stop = Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 13 else None)
+    run(tiny(), tmp_path, stop)
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
+    run(tiny(), tmp_path, resume=True)
+    assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 6, 8]
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    run(tiny(), tmp_path / "none")
+    run(tiny(workers=2), tmp_path / "two")
+    assert (tmp_path / "none" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    run(tiny(), tmp_path)
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    assert run(tiny(), tmp_path, resume=True) == TrainResult(8, finished=True)
+    assert before == {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+
+
+def test_resuming_an_empty_folder_starts(tmp_path: Path) -> None:
+    assert run(tiny(), tmp_path / "new", resume=True).finished
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    run(tiny(), tmp_path)
+    with pytest.raises(InputError, match=r"There is a run in .* --resume"):
+        run(tiny(), tmp_path)
+    with pytest.raises(InputError, match=r"another config; got lr=0.5; expected lr=0.001"):
+        run(tiny(lr=0.5), tmp_path, resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step(tmp_path: Path) -> None:
+    config = tiny(checkpoint_every=3)
+    with pytest.raises(NonFiniteLossError, match="no longer a number at step 3"):
+        run(config, tmp_path, Spoilt(0))
+    assert all(torch.isfinite(t).all() for t in read_tensors(tmp_path / STATE)[0].values())
+    assert read_tensors(tmp_path / STATE)[1]["step"] == "3"
+
+
+def test_init_begins_from_given_weights(tmp_path: Path) -> None:
+    run(tiny(), tmp_path / "first")
+    run(tiny(steps=1, lr=1e-12, ema=0.0, seed=5), tmp_path / "second", init=tmp_path / "first")
+    first, second = (read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("first", "second"))
+    weight = next(name for name in first if name.endswith("conv_z.weight"))
+    torch.testing.assert_close(first[weight], second[weight])
+    with pytest.raises(ModelError, match="no weights file"):
+        run(tiny(), tmp_path / "third", init=tmp_path / "none")
+
+
+def test_a_broken_state_is_refused(tmp_path: Path) -> None:
+    run(tiny(), tmp_path)
+    (tmp_path / STATE).write_bytes(b"PK\x03\x04 something pickled")
+    with pytest.raises(ModelError, match="never loads"):
+        run(tiny(), tmp_path, resume=True)
+
+
+def test_samples_come_in_order_and_the_last_batch_is_cut() -> None:
+    seen: list[int] = []
+    sizes = [len(b.points) for b in batches(Balls(0, on=seen.append), 4, range(1, 3), end=10)]
+    assert seen == [4, 5, 6, 7, 8, 9]
+    assert sizes == [4, 2]
+
+
+def test_learning_rates() -> None:
+    cosine = tiny(steps=100, warmup=10, lr=1.0)
+    rates = [learning_rate(cosine, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+    paper = tiny(schedule="paper", warmup=0, lr=1.0, epoch=40, batch=4)
+    assert learning_rate(paper, 69) == 1.0
+    assert learning_rate(paper, 70) == pytest.approx(0.2)
+    assert learning_rate(paper, 140) == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_are_whole_and_survive_json(name: str) -> None:
+    config = get_recipe(name)
+    assert config.recipe == name
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_paper_recipes_have_the_papers_numbers() -> None:
+    config = get_recipe("synth-swin-b")
+    assert (config.lr, config.weight_decay, config.batch, config.schedule) == (3.5e-4, 1e-4, 32, "paper")
+    assert (config.model.size, config.model.labels, config.loss) == (224, "hard", "paper")
+
+
+def test_overrides_are_read_by_type() -> None:
+    changes = {
+        "lr": "2e-3",
+        "samples": "1e5",
+        "batch": 16,
+        "backbone": "resnet18",
+        "model.uv_maps": "no",
+        "cube-mm": "250,300",
+        "joints": "a,b",
+        "drop_path": "none",
+        "data.body": "0.5",
+    }
+    config = override(get_recipe("synth-compact"), changes)
+    assert (config.lr, config.samples, config.batch, config.total_steps) == (2e-3, 100_000, 16, 6250)
+    assert (config.model.backbone, config.model.uv_maps, config.model.cube_mm) == ("resnet18", False, (250.0, 300.0))
+    assert (config.model.joints, config.model.drop_path) == (("a", "b"), None)
+    assert config.data["body"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bacth": 3}, "Unknown key; got bacth; expected one of batch"),
+        ({"model.backbon": "x"}, "Unknown key; got model.backbon; expected one of backbone"),
+        ({"batch": "many"}, "Wrong value for batch; got 'many'; expected int"),
+        ({"batch": "1.5"}, "Wrong value for batch"),
+        ({"lr": True}, "Wrong value for lr"),
+        ({"loss": "l2"}, "Wrong value for loss; got 'l2'"),
+        ({"uv_maps": "maybe"}, "Wrong value for uv_maps"),
+        ({"cube_mm": "300"}, "Wrong value for cube_mm"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"lr": "-1"}, "lr must be positive"),
+        ({"ema": 1}, "ema must lie in"),
+        ({"recipe": "x"}, "Unknown key"),
+    ],
+)
+def test_bad_overrides_end_in_one_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        override(get_recipe("synth-compact"), changes)
+
+
+def test_unknown_recipes_name_the_known_ones() -> None:
+    with pytest.raises(InputError, match="Unknown recipe; got synth; expected one of synth-compact"):
+        get_recipe("synth")
