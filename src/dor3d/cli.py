@@ -86,10 +86,10 @@ def render(
         camera: whose frames they imitate.
         seed: frame i of a seed is always the same.
     """
-    from dor3d.data.synthetic import render_set
-
     if count < 1:
         raise InputError("There must be at least one frame to render", got=f"--count {count}")
+    from dor3d.data.synthetic import render_set
+
     render_set(count, camera, seed, out)
     print(f"{count} frames in {out}")
 

@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy import ndarray
@@ -39,7 +40,7 @@ def load_frames(path: Path = FRAMES) -> DemoFrames:
             depth, joints, text = archive["depth"], archive["joints_mm"], str(archive["camera"])
         fields = json.loads(text)
         camera = Pinhole(**{**fields, "distortion": tuple(fields.get("distortion", ()))})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
         raise FrameError(
             "The demo's frames cannot be read", got=repr(error)[:200], fix="Install dor3d again: they are part of it."
         ) from None

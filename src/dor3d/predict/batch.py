@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -77,7 +77,7 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
     centers = _Centers(options)
     predictor = _predictor(options, camera)
     frames = read_frames(inputs)
-    ahead = [frame for frame, _ in zip(frames, range(2), strict=False)]
+    ahead = list(islice(frames, 2))
     if len(ahead) == 1 and isinstance(ahead[0].depth, Dor3dError):
         raise ahead[0].depth
     job = _Job(predictor, centers, options, alone=len(ahead) == 1)

@@ -7,13 +7,16 @@ in the camera's units (`Pinhole.depth_unit_mm`), floating-point values in mm; 0 
 import os
 import re
 import struct
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import cv2
 import numpy as np
+from cv2.utils import logging
 from numpy import ndarray
 
 from dor3d.errors import Dor3dError, FrameError, InputError
@@ -29,7 +32,8 @@ _UNITS_MM: Final = (1.0, 0.125, 0.1, 0.25, 0.2, 0.5, 10.0, 1000.0)  # of sensors
 _LIKELY_MM: Final = (200.0, 1500.0)
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True)
+class Frame:
     """A depth frame, or the reason why there is none.
 
     Attributes:
@@ -105,14 +109,14 @@ def _image(path: Path) -> Iterator[Frame]:
 
 
 def _decode(data: bytes) -> ndarray | None:
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # our one line says it
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # our one line says it
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     finally:
-        cv2.setLogLevel(level)
+        logging.setLogLevel(level)
 
 
 def _check_png(data: bytes, path: Path) -> None:
@@ -173,18 +177,25 @@ def _stack(path: Path) -> Iterator[Frame]:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise _broken(path, error) from None
-    yield from _frames_of(path, [("", array)])
+    if array.ndim == 3 and array.shape[-1] in (3, 4):
+        raise _rgb(str(path), f"an array of shape {array.shape}")
+    if not _holds_frames(array):
+        raise FrameError(
+            f"{path} holds no depth frames",
+            got=f"an array of {array.dtype} of shape {array.shape}",
+            expected="numbers [H, W] or [N, H, W]",
+        )
+    for frame in _frames_of(path, [array]):
+        yield replace(frame, many=array.ndim == 3)
 
 
 def _archive(path: Path) -> Iterator[Frame]:
-    import zipfile
-
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
             # a file of ours carries the truth beside its frames
             names = ["depth"] if "depth" in names else sorted(names, key=natural_key)
-            yield from _frames_of(path, ((name, archive[name]) for name in names))
+            yield from _frames_of(path, (archive[name] for name in names))
     except (ValueError, EOFError, AttributeError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise _broken(path, error) from None
 
@@ -193,21 +204,17 @@ def _broken(path: Path, error: Exception) -> FrameError:
     return FrameError(f"{path} is broken or no NumPy file", got=str(error).partition("\n")[0] or type(error).__name__)
 
 
-def _frames_of(path: Path, arrays: Any) -> Iterator[Frame]:
+def _holds_frames(array: ndarray) -> bool:
+    return array.ndim in (2, 3) and min(array.shape[-2:]) >= _SMALLEST and array.dtype.kind in "iuf"
+
+
+def _frames_of(path: Path, arrays: Iterable[ndarray]) -> Iterator[Frame]:
+    """The frames of arrays [H, W] and [N, H, W]; other arrays are passed over."""
     index = 0
-    for _, array in arrays:
-        if array.ndim not in (2, 3) or min(array.shape[-2:]) < _SMALLEST or array.dtype.kind not in "iuf":
-            if path.suffix.lower() == ".npz":
-                continue
-            raise FrameError(
-                f"{path} holds no depth frames",
-                got=f"an array of {array.dtype} of shape {array.shape}",
-                expected="numbers [H, W] or [N, H, W]",
-            )
-        if array.ndim == 3 and array.shape[-1] in (3, 4):
-            raise _rgb(str(path), f"an array of shape {array.shape}")
-        stack = array if array.ndim == 3 else array[None]
-        for depth in stack:
+    for array in arrays:
+        if not _holds_frames(array):
+            continue
+        for depth in array if array.ndim == 3 else array[None]:
             yield Frame(str(path), index, np.asarray(depth), many=True)
             index += 1
     if index == 0:
@@ -285,7 +292,7 @@ def in_mm(depth: ndarray, camera: Pinhole) -> ndarray:
     return depth.astype(np.float32) * np.float32(unit)
 
 
-def point_in_frame(center_mm: Sequence[float], camera: Pinhole, shape: tuple[int, ...]) -> None:
+def point_in_frame(center_mm: Sequence[float] | ndarray, camera: Pinhole, shape: tuple[int, ...]) -> None:
     """Raise InputError unless a point (mm) lies before the camera and inside a frame of this [height, width]."""
     center = np.asarray(center_mm, np.float64)
     if center.shape != (3,) or not np.isfinite(center).all() or center[2] <= 0:

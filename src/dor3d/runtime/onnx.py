@@ -1,7 +1,7 @@
 """ONNX models through onnxruntime: crops in, crop points and their sigma out."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import onnxruntime
@@ -19,6 +19,7 @@ class CropOutput(NamedTuple):
     sigma: Float[ndarray, "b a 3"]  # standard deviations in the same units
 
 
+@runtime_checkable
 class CropModel(Protocol):
     """What prediction needs of a runtime."""
 
