@@ -94,9 +94,18 @@ def load_run(folder: Path, net: HandNet, optimizer: torch.optim.Optimizer, avera
             number, name = key.split(".", 1)
             state.setdefault(int(number), {})[name] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        _lay_out_as_weights(optimizer)
         return int(notes["step"])
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder / STATE} is not the state of this run", got=error) from None
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give the moments their weights' strides (channels last): a fused optimizer runs through both in memory order."""
+    for weight, values in optimizer.state.items():
+        for name, moment in values.items():
+            if moment.shape == weight.shape:
+                values[name] = torch.empty_like(weight, requires_grad=False).copy_(moment)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
