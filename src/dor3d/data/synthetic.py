@@ -1,15 +1,23 @@
 """The embedded data set: rendered hands, endless or as a frozen test set. Sample i of seed s depends on nothing else."""
 
+import dataclasses
+import json
+import shutil
+import tempfile
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from dor3d.geometry import CropBox
+from dor3d.errors import InputError
+from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
-from dor3d.hand.scene import Scene, SceneConfig, draw_scene, read_crop
+from dor3d.hand.scene import Scene, SceneConfig, draw_scene, mirrored, read_crop, read_frame
+from dor3d.skeleton import JOINTS
 
 
 @dataclass(frozen=True)
@@ -71,3 +79,59 @@ class SyntheticHands:
         sd = config.center_sd_mm * (3.0 if rng.random() < config.rough_center else 1.0)
         x, y, z = center_of_joints(scene.joints_mm) + rng.normal(0.0, sd, 3)
         return CropBox(scene.camera, (float(x), float(y), float(z)), config.cube_mm, config.size)
+
+
+# ---- whole frames, as files ---------------------------------------------------------------------------------------------
+_LARGEST_UINT16 = 65535
+
+
+def render_set(count: int, camera: str, seed: int, out: Path) -> None:
+    """Write `count` labelled frames of left and right hands: 000000.png ... (16-bit, in the camera's unit), labels.json
+    (joints in mm by file name, handedness) and camera.json. The folder appears whole or not at all.
+
+    Args:
+        camera: as `Pinhole.parse` takes it; it must have an image size.
+        seed: frame i of a seed is always the same.
+
+    Raises:
+        InputError: a folder that is not empty; CameraError: an unknown camera, or one without a size.
+    """
+    pinhole = Pinhole.parse(camera)
+    if pinhole.width is None or pinhole.height is None:
+        raise InputError("Frames need a camera with an image size", got=camera, fix="Name a preset or a JSON file.")
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("The output folder is not empty", got=out, fix="Choose another with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _write_set(count, pinhole, seed, folder)
+        folder.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_set(count: int, camera: Pinhole, seed: int, folder: Path) -> None:
+    labels: dict[str, Any] = {"unit": "mm, camera frame, y down", "names": JOINTS, "joints": {}, "handedness": {}}
+    for index in range(count):
+        scene, frame = render_frame(camera, seed, index)
+        counts = np.clip(np.round(frame / camera.depth_unit_mm), 0, _LARGEST_UINT16).astype(np.uint16)
+        name = f"{index:06d}.png"
+        cv2.imwrite(str(folder / name), counts)
+        labels["joints"][name] = scene.joints_mm.round(3).tolist()
+        labels["handedness"][name] = "left" if index % 2 else "right"
+    (folder / "labels.json").write_text(json.dumps(labels))
+    known = {k: v for k, v in dataclasses.asdict(camera).items() if v not in ((), None)}
+    (folder / "camera.json").write_text(json.dumps(known))
+
+
+def render_frame(camera: Pinhole, seed: int, index: int) -> tuple[Scene, Float[ndarray, "h w"]]:
+    """Frame `index` of a seed: its scene and its depth (mm); odd ones show a left hand."""
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, index))))
+    scene = draw_scene(rng, SceneConfig(focal_jitter=0.0), camera)
+    if index % 2:
+        scene = mirrored(scene)
+    return scene, read_frame(scene, rng)

@@ -31,8 +31,8 @@ _CLEAR_SEED: Final = 2**31 + 1
 _TRACKED_SEED: Final = 2**31 + 2
 VALIDATION_SEED: Final = 2**31 + 3
 # of the first 256 samples: `fingerprint(clear())`, `fingerprint(tracked(path))`
-CLEAR_FINGERPRINT: Final = ""
-TRACKED_FINGERPRINT: Final = ""
+CLEAR_FINGERPRINT: Final = "44c7a6fb6c0d63da7a932082ba3cf772db96f7fa88b52ec46229805bc25f1da5"
+TRACKED_FINGERPRINT: Final = "74b77ed4b2d8fa7af41e670528bc03e2d6450f75969d3d5e5d3f97ea23fbfa9e"
 
 _CONFIG: Final = SyntheticConfig(
     scene=SceneConfig(distance_mm=(250.0, 1000.0), body=0.0, plane=0.0), center_sd_mm=10.0, rough_center=0.0

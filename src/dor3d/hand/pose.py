@@ -81,13 +81,13 @@ def _sample_pose(rng: np.random.Generator, shape: HandShape, table: ndarray, lim
         if kind < 0.24:
             _between_gestures(rng, table, pose)
         elif kind < 0.64:
-            _free_curls(rng, pose, 0.08)
+            _free_curls(rng, pose, 0.05)
         elif kind < 0.71:
             _free_curls(rng, pose, 0.7)
         elif kind < 0.78:
             _anything(rng, limits, pose)
         else:
-            _free_curls(rng, pose, 0.08)
+            _free_curls(rng, pose, 0.05)
             _clip(pose, limits)
             touch_thumb(rng, shape, pose, limits)
         _wrist(rng, pose)
@@ -136,7 +136,7 @@ def _free_curls(rng: np.random.Generator, pose: ndarray, evenness: float) -> Non
         i = 4 * finger
         pose[i] = (-18.0 + 116.0 * mcp + rng.normal(0.0, 4.0)) * _DEGREE
         pose[i + 1] = ((finger - 1.3) * spread * (1.0 - 0.8 * mcp) + rng.normal(0.0, 5.0)) * _DEGREE
-        pose[i + 2] = (-4.0 + 112.0 * pip) * _DEGREE
+        pose[i + 2] = (-7.0 + 117.0 * pip) * _DEGREE
         pose[i + 3] = rng.uniform(0.4, 0.75) * pose[i + 2] + rng.normal(0.0, 7.0) * _DEGREE
     pose[THUMB0] = rng.uniform(-28.0, 46.0) * _DEGREE
     pose[THUMB0 + 1] = rng.uniform(-38.0, 30.0) * _DEGREE

@@ -54,11 +54,11 @@ class Scene(NamedTuple):
     faults: SensorFaults
 
 
-def draw_scene(rng: np.random.Generator, config: SceneConfig) -> Scene:
-    """One random scene with a right hand."""
+def draw_scene(rng: np.random.Generator, config: SceneConfig, camera: Pinhole | None = None) -> Scene:
+    """One random scene with a right hand, before the given camera or one of the config's."""
     shape = sample_shape(rng)
     pose = sample_pose(rng, shape)
-    camera = draw_camera(rng, config)
+    camera = camera or draw_camera(rng, config)
     return place_hand(rng, config, shape, pose, random_rotation(rng), camera)
 
 
@@ -80,6 +80,16 @@ def place_hand(
         plane = _wall(rng, spheres)
     faults = sample_faults(rng) if config.faults else SensorFaults()
     return Scene(camera, joints, spheres, edges, wedges, plane, faults)
+
+
+def mirrored(scene: Scene) -> Scene:
+    """The same scene with a left hand: mirrored at the camera's y-z plane."""
+    flip = np.array([-1.0, 1.0, 1.0])
+    return scene._replace(
+        joints_mm=scene.joints_mm * flip,
+        spheres=np.concatenate([scene.spheres[:, :3] * flip, scene.spheres[:, 3:]], 1),
+        plane=np.concatenate([scene.plane[:3] * flip, scene.plane[3:]]),
+    )
 
 
 def random_rotation(rng: np.random.Generator) -> ndarray:

@@ -25,7 +25,8 @@ class SensorFaults(NamedTuple):
     ragged: float = 0.0  # share of readings taken one pixel aside
     noise_mm: float = 0.0  # axial noise (1 sd) at 0.5 m; grows with the square of the distance
     wave_mm: float = 0.0  # slow noise over patches of about eight pixels (1 sd) at 0.5 m
-    rim: float = 0.0  # chance that a reading beside a nearer surface is missing
+    rim: float = 0.0  # chance that the shadow beside a nearer surface, up to `rim_px` wide, has no readings
+    rim_px: int = 1
     edge: float = 0.0  # chance that a reading at a surface's own edge is missing
     flying: float = 0.0  # chance that a reading at an edge lies between the two surfaces
     grazing: float = 0.0  # chance that a reading on a surface seen at a flat angle is missing
@@ -39,12 +40,14 @@ def sample_faults(rng: np.random.Generator) -> SensorFaults:
     """The faults of one camera and scene, from nearly perfect to poor."""
     poor = rng.random() ** 1.5
     structured = rng.random() < 0.6
+    rim = rng.random() if structured else 0.3 * rng.random()
     return SensorFaults(
         smoothing=int(rng.integers(0, 5)),
         ragged=0.5 * rng.random(),
         noise_mm=2.0 * poor * rng.random(),
         wave_mm=2.0 * poor * rng.random(),
-        rim=rng.random() if structured else 0.3 * rng.random(),
+        rim=rim,
+        rim_px=1 + int(3 * rim),
         edge=0.5 * poor * rng.random(),
         flying=0.4 * poor * rng.random(),
         grazing=0.8 * rng.random(),
@@ -64,14 +67,35 @@ def apply_faults(
         stride: sensor pixels between neighbouring columns and rows of the grid.
         pixel_rad: the angle that one sensor pixel sees (1 / focal length).
     """
-    depth = depth.copy()
+    readings = np.zeros(depth.shape)
+    top, bottom, left, right = _extent(depth)
+    if top == bottom:
+        return readings
+    part = depth[top:bottom, left:right].copy()
     for _ in range(faults.smoothing):
-        depth = _smooth(depth)
+        part = _smooth(part)
     width = max(stride[0], stride[1], 1.0)
-    _spoil(depth, faults, width, pixel_rad, rng)
+    shadow = _shadows(part, max(int(faults.rim_px / width + 0.5), 1))
+    _spoil(part, shadow, faults, width, pixel_rad, rng)
     for _ in range(faults.blobs):
-        _blob(depth, width, rng)
-    return depth
+        _blob(part, width, rng)
+    readings[top:bottom, left:right] = part
+    return readings
+
+
+@njit(cache=True)
+def _extent(depth: ndarray) -> tuple[int, int, int, int]:
+    """First and end row and column of what holds a surface, and one pixel around it."""
+    height, width = depth.shape
+    top, bottom, left, right = height, 0, width, 0
+    for i in range(height):
+        for j in range(width):
+            if depth[i, j] < np.inf:
+                top, bottom = min(top, i), i + 1
+                left, right = min(left, j), max(right, j + 1)
+    if bottom == 0:
+        return 0, 0, 0, 0
+    return max(top - 1, 0), min(bottom + 1, height), max(left - 1, 0), min(right + 1, width)
 
 
 @njit(cache=True)
@@ -94,7 +118,29 @@ def _smooth(depth: ndarray) -> ndarray:
 
 
 @njit(cache=True)
-def _spoil(depth: ndarray, faults: SensorFaults, stride: float, pixel_rad: float, rng: np.random.Generator) -> None:
+def _shadows(depth: ndarray, reach: int) -> ndarray:
+    """Where a surface lies within `reach` pixels, along a row or column, of one that is nearer by a jump."""
+    height, width = depth.shape
+    shadow = np.zeros(depth.shape, np.bool_)
+    for i in range(height):
+        for j in range(width):
+            z = depth[i, j] + _JUMP_MM
+            if z == np.inf:
+                continue
+            for k in range(4):
+                di, dj = (k == 0) - (k == 1), (k == 2) - (k == 3)
+                for step in range(1, reach + 1):
+                    y, x = i + step * di, j + step * dj
+                    if not (0 <= y < height and 0 <= x < width) or not z < depth[y, x] < np.inf:
+                        break
+                    shadow[y, x] = True
+    return shadow
+
+
+@njit(cache=True)
+def _spoil(
+    depth: ndarray, shadow: ndarray, faults: SensorFaults, stride: float, pixel_rad: float, rng: np.random.Generator
+) -> None:
     height, width = depth.shape
     clean = depth.copy()
     coarse = rng.standard_normal((height // 8 + 2, width // 8 + 2))
@@ -108,6 +154,9 @@ def _spoil(depth: ndarray, faults: SensorFaults, stride: float, pixel_rad: float
                 depth[i, j] = 0.0
                 continue
             high = max(max(left, right), max(clean[up, j], clean[down, j]))
+            if shadow[i, j] and rng.random() < faults.rim:
+                depth[i, j] = 0.0
+                continue
             if low < z - _JUMP_MM or high > z + _JUMP_MM:
                 z = _at_edge(clean, i, j, z, low, high, faults, 1.0 / stride, rng)
             elif max(high - z, z - low) > 4.0 * z * pixel_rad * stride and rng.random() < faults.grazing:
@@ -146,8 +195,6 @@ def _at_edge(
         y = min(max(i + (side == 0) - (side == 1), 0), height - 1)
         x = min(max(j + (side == 2) - (side == 3), 0), width - 1)
         return clean[y, x]
-    if z < np.inf and low < z - _JUMP_MM and rng.random() < faults.rim * reach:
-        return 0.0
     if rng.random() < faults.flying * reach:
         if z == np.inf:
             return z

@@ -1,0 +1,98 @@
+"""Errors of a model on the frozen test sets, in mm in the camera frame.
+
+    python benchmarks/accuracy.py [MODEL] [--tracked ../shared/poses/animbank.pose] [--out DIR] [--count N]
+
+The crops are the sets' own (their centres lie 10 mm off, 1 sd per axis): no truth beyond that is used. With --out it
+writes accuracy.json and the success curves (share of frames whose worst joint is within a distance).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dor3d.data.synthetic import SyntheticHands
+from dor3d.data.testsets import CLEAR_COUNT, clear, tracked
+from dor3d.files import whole_file, write_whole
+from dor3d.metrics import joint_errors, success_curve, within_sigma
+from dor3d.runtime.onnx import OnnxModel
+from dor3d.skeleton import JOINTS
+
+_BATCH = 64
+_CURVE_MM = np.arange(0.0, 81.0)
+
+
+def predict(model: OnnxModel, source: SyntheticHands, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predicted and true joints [N, A, 3] (mm, camera frame), and the coordinates' sigma (px, px, mm as mm)."""
+    predicted, true, sigmas = [], [], []
+    scale = np.array([model.card.cube_mm[0] / model.card.size] * 2 + [1.0])
+    for start in range(0, count, _BATCH):
+        samples = [source.sample(i) for i in range(start, min(start + _BATCH, count))]
+        output = model(np.stack([s.image for s in samples])[:, None])
+        predicted += [s.box.to_camera(p) for s, p in zip(samples, output.points, strict=True)]
+        true += [s.scene.joints_mm for s in samples]
+        sigmas += list(output.sigma * scale)
+    return np.array(predicted), np.array(true), np.array(sigmas)
+
+
+def measure(model: OnnxModel, source: SyntheticHands, count: int) -> dict[str, Any]:
+    """Mean error, per joint, success rates and how often errors lie within 1 and 2 sigma."""
+    predicted, true, sigma = predict(model, source, count)
+    errors = joint_errors(predicted, true)
+    curve = success_curve(errors, _CURVE_MM)
+    per_axis = predicted - true
+    return {
+        "frames": count,
+        "mean_mm": float(errors.mean()),
+        "median_mm": float(np.median(errors)),
+        "per_joint_mm": dict(zip(JOINTS, errors.mean(0).round(3).tolist(), strict=True)),
+        "axes_mm": dict(zip("xyz", np.abs(per_axis).mean((0, 1)).round(3).tolist(), strict=True)),
+        "success_max": {f"{mm:.0f}": round(100 * float(curve[int(mm)]), 2) for mm in (10, 20, 30, 40, 60, 80)},
+        "curve": curve.round(4).tolist(),
+        "within_sigma": [float(within_sigma(per_axis, sigma, k).mean()) for k in (1.0, 2.0)],
+    }
+
+
+def draw(results: dict[str, dict[str, Any]], out: Path) -> None:
+    figure, axes = plt.subplots(figsize=(6, 4))
+    for (name, result), style in zip(results.items(), ("-", "--", ":"), strict=False):
+        axes.plot(_CURVE_MM, 100 * np.array(result["curve"]), style, label=f"{name}: {result['mean_mm']:.2f} mm")
+    axes.set(xlabel="largest error of any joint (mm)", ylabel="frames within (%)", xlim=(0, 80), ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    with whole_file(out) as file:
+        figure.savefig(file, dpi=100, format="png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="compact")
+    parser.add_argument("--tracked", type=Path, help="the recording's file; without it only `clear` is measured")
+    parser.add_argument("--count", type=int, default=CLEAR_COUNT, help="frames of each set at most")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    model = OnnxModel(args.model)
+    shape = model.card.size, model.card.cube_mm
+    results = {"clear": measure(model, clear(*shape), min(args.count, CLEAR_COUNT))}
+    if args.tracked:
+        source = tracked(args.tracked, *shape)
+        results["tracked"] = measure(model, source, min(args.count, len(source)))
+    for name, r in results.items():
+        rates = ", ".join(f"{mm} mm {share:.1f} %" for mm, share in r["success_max"].items())
+        inside = " and ".join(f"{100 * share:.1f} %" for share in r["within_sigma"])
+        print(f"{name}: {r['frames']} frames, mean {r['mean_mm']:.2f} mm, median {r['median_mm']:.2f}; worst joint {rates}")
+        print(f"    along x, y, z {r['axes_mm']}; within 1 and 2 sigma: {inside}")
+    if args.out:
+        write_whole(args.out / "accuracy.json", json.dumps(results, indent=1))
+        draw(results, args.out / "success_curve.png")
+
+
+if __name__ == "__main__":
+    main()

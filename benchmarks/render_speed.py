@@ -1,0 +1,63 @@
+"""Labelled samples a second that one core renders, as a training stream draws them (arm, bodies, sensor faults, cameras).
+
+    python benchmarks/render_speed.py [--count 2000]
+
+The machine's own speed is printed beside it (a fixed numba loop, the same in every run), since shared machines vary.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from numba import njit
+
+from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
+
+AIMS = {128: 800, 224: 300}
+
+
+@njit
+def _work(n: int) -> float:
+    total = 0.0
+    for i in range(n):
+        total += np.sqrt(i * 1.0000001) * 0.5
+    return total
+
+
+def machine_speed() -> float:
+    """Million turns of a square-root loop a second, best of five."""
+    _work(10)
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        _work(5_000_000)
+        best = max(best, 5.0 / (time.perf_counter() - start))
+    return best
+
+
+def samples_per_s(size: int, count: int, seed: int = 0, rounds: int = 5) -> tuple[float, float]:
+    """Best and median over rounds of `count / rounds` samples each."""
+    source = SyntheticHands(SyntheticConfig(size=size), seed)
+    _ = source[0]  # compile
+    speeds = []
+    for r in range(rounds):
+        part = count // rounds
+        start = time.perf_counter()
+        for i in range(part):
+            _ = source[r * part + i]
+        speeds.append(part / (time.perf_counter() - start))
+    return max(speeds), float(np.median(speeds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000)
+    count = parser.parse_args().count
+    print(f"machine: {machine_speed():.0f} million loop turns/s on one core")
+    for size, aim in AIMS.items():
+        best, median = samples_per_s(size, count)
+        print(f"{size}x{size}: {best:.0f} samples/s at best, {median:.0f} in the median of 5 rounds (aim: {aim})")
+
+
+if __name__ == "__main__":
+    main()

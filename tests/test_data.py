@@ -1,0 +1,94 @@
+"""The embedded data set: frozen test sets stay what they are, recipes' data entries are checked, sets are written whole."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from dor3d.data.sources import open_sources
+from dor3d.data.synthetic import render_set
+from dor3d.data.testsets import (
+    CLEAR_FINGERPRINT,
+    TRACKED_FINGERPRINT,
+    clear,
+    clear_config,
+    fingerprint,
+    tracked,
+)
+from dor3d.geometry import Pinhole
+from dor3d.hand.scene import hidden_joints
+
+
+def test_clear_is_the_set_that_was_frozen():
+    assert fingerprint(clear()) == CLEAR_FINGERPRINT
+
+
+def test_clear_is_the_same_scenes_for_every_network():
+    small, large = clear(64, (280.0, 300.0)).draw(3), clear(224, (250.0, 300.0)).draw(3)
+    assert np.array_equal(small[1].joints_mm, large[1].joints_mm)
+    assert small[2].center_mm == large[2].center_mm
+
+
+def test_clear_depth_is_as_when_it_was_frozen():
+    """Depth may differ between machines by rounding at silhouettes, not in what it shows."""
+    images = np.stack([clear()[i][0] for i in range(32)])
+    assert np.mean(images) == pytest.approx(0.78495, abs=0.001)
+    assert np.mean(images < 1) == pytest.approx(0.16601, abs=0.001)
+
+
+def test_clear_hides_at_least_three_joints_in_ten():
+    assert np.mean([hidden_joints(clear().draw(i)[1]) for i in range(60)]) > 0.3
+
+
+def test_tracked_is_the_set_that_was_frozen(shared):
+    source = tracked(shared / "poses" / "animbank.pose")
+    assert len(source) == 2336
+    assert fingerprint(source) == TRACKED_FINGERPRINT
+
+
+def test_recipe_data_reaches_scene_and_stream():
+    train, held_out = open_sources({"kind": "synthetic", "body": 1.0, "center_sd_mm": 3.0}, 64, (280.0, 300.0), 5)
+    assert train.config.scene.body == 1.0 and train.config.center_sd_mm == 3.0 and train.seed == 5
+    assert held_out.config == clear_config(64, (280.0, 300.0))
+    assert held_out.seed not in (train.seed, clear().seed)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [({"kind": "nyu2"}, "Unknown kind of training data.*nyu2"), ({"bodi": 1}, "Unknown key.*bodi.*body")],
+)
+def test_recipe_data_with_mistakes_is_refused(data, text):
+    with pytest.raises(ValueError, match=text):
+        open_sources(data, 64, (280.0, 300.0), 0)
+
+
+def test_a_rendered_set_reads_back(tmp_path):
+    """Frames are 16-bit images in the camera's unit; labels hold the joints; the camera's file fits them."""
+    render_set(3, "sr305", 1, tmp_path / "set")
+    labels = json.loads((tmp_path / "set" / "labels.json").read_text())
+    camera = Pinhole.load(tmp_path / "set" / "camera.json")
+    assert camera == Pinhole.preset("sr305")
+    assert len(labels["joints"]) == 3
+    for name, joints in labels["joints"].items():
+        image = cv2.imread(str(tmp_path / "set" / name), cv2.IMREAD_UNCHANGED)
+        assert image.dtype == np.uint16 and image.shape == (480, 640)
+        joints = np.array(joints)
+        assert joints.shape == (21, 3)
+        u, v = np.round(camera.project(joints[9])).astype(int)
+        near = image[v - 25 : v + 25, u - 25 : u + 25].astype(float) * camera.depth_unit_mm
+        assert near[near > 0].min() < joints[9, 2]  # skin before the knuckle
+
+
+def test_a_rendered_set_is_the_same_again(tmp_path):
+    for name in ("a", "b"):
+        render_set(1, "icvl", 7, tmp_path / name)
+    frames = [(tmp_path / name / "000000.png").read_bytes() for name in ("a", "b")]
+    assert frames[0] == frames[1]
+
+
+def test_rendering_does_not_overwrite_another_folder(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not empty"):
+        render_set(1, "icvl", 7, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
