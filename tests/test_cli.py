@@ -313,7 +313,7 @@ def test_demo_writes_a_page(tmp_path, demo_frames, model):
     page = demo.run(tmp_path / "out", model, demo_frames)
     assert page == tmp_path / "out" / "index.html"
     text = page.read_text()
-    assert text.count("data:image/png;base64,") == 2
+    assert text.count("data:image/png;base64,") == 4
     assert "mean joint error" in text
     entries = lines(tmp_path / "out")
     assert [entry["index"] for entry in entries] == [0, 1]

@@ -8,7 +8,7 @@ import pytest
 from tiny_onnx import hand_frame
 
 from dor3d.skeleton import JOINTS
-from dor3d.viz.overlay import FINGER_COLOURS, WRIST_COLOUR, draw_hands, grey_depth, png
+from dor3d.viz.overlay import FINGER_COLOURS, WRIST_COLOUR, close_up, draw_hands, grey_depth, png
 from dor3d.viz.page import PageFrame, PageNumbers, demo_page
 
 UV = np.stack([np.linspace(200, 440, 21), 240 + 60 * np.sin(np.arange(21.0))], -1)
@@ -57,6 +57,15 @@ def test_joints_anywhere_do_no_harm(uv):
     draw_hands(BLACK, [uv, UV])
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (-230, -200), (250, 230), (2000, 0)])
+def test_a_close_up_holds_the_hand(shift):
+    depth = np.full((480, 640), 500.0, np.float32)
+    picture = close_up(depth, UV + shift, around_mm=500.0)
+    assert picture.shape[0] == picture.shape[1] >= 480
+    if shift == (0, 0):
+        assert sum((picture == colour).all(-1).any() for colour in FINGER_COLOURS.values()) == 5
+
+
 def test_png_keeps_the_colours():
     picture = draw_hands(hand_frame().astype(np.float32), [])
     back = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR)
@@ -66,8 +75,8 @@ def test_png_keeps_the_colours():
 def test_the_page_needs_nothing_but_itself():
     picture = png(draw_hands(BLACK, [UV]))
     frames = [
-        PageFrame("frame_00", picture, 8.25, "right", 6.0),
-        PageFrame("<b>", picture, None, "none", float("nan")),
+        PageFrame("frame_00", picture, picture, 4 / 3, 8.25, "right", 6.0),
+        PageFrame("<b>", picture, b"", 4 / 3, None, "none", float("nan")),
     ]
     page = demo_page(frames, PageNumbers("compact", 123.4, 456.7))
     assert page.startswith("<!doctype html>")
@@ -77,6 +86,6 @@ def test_the_page_needs_nothing_but_itself():
     assert "123 /s" in page
     assert "<b></td>" not in page
     assert "nan" not in page
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert all(name in page for name in FINGER_COLOURS)
     assert len(JOINTS) == 21

@@ -16,7 +16,7 @@ from dor3d.predict.batch import overlay
 from dor3d.predict.frames import in_mm
 from dor3d.predict.predictor import Hand, Predictor
 from dor3d.skeleton import JOINT_COUNT
-from dor3d.viz.overlay import png
+from dor3d.viz.overlay import close_up, png
 from dor3d.viz.page import PageFrame, PageNumbers, demo_page
 
 FRAMES: Final = Path(__file__).parent / "demo_data" / "demo.npz"
@@ -58,13 +58,7 @@ def run(out: Path, model: str = "compact", frames: Path = FRAMES) -> Path:
     begin = time.perf_counter()
     found = [predictor(depth) for depth in demo.depth]
     spent = time.perf_counter() - begin
-    pictures = [
-        png(overlay(in_mm(d, demo.camera), h, predictor.joints)) for d, h in zip(demo.depth, found, strict=True)
-    ]
-    rows = [
-        PageFrame(f"frame_{i:02d}", pictures[i], error_mm(hands, demo.joints_mm[i]), *_said(hands))
-        for i, hands in enumerate(found)
-    ]
+    rows = [_page_frame(i, demo, hands, predictor.joints) for i, hands in enumerate(found)]
     numbers = PageNumbers(predictor.model.card.name, len(found) / spent, len(found) / predictor.network_s)
     _write_results(out, rows, found, predictor.joints)
     return write_whole(out / "index.html", demo_page(rows, numbers))
@@ -77,8 +71,15 @@ def error_mm(hands: list[Hand], truth: ndarray) -> float | None:
     return float(np.linalg.norm(hands[0].joints_mm - truth, axis=-1).mean())
 
 
-def _said(hands: list[Hand]) -> tuple[str, float]:
-    return (hands[0].handedness, float(hands[0].std_mm.mean())) if hands else ("none", float("nan"))
+def _page_frame(index: int, demo: DemoFrames, hands: list[Hand], joints: tuple[str, ...]) -> PageFrame:
+    depth = in_mm(demo.depth[index], demo.camera)
+    name, picture, aspect = f"frame_{index:02d}", png(overlay(depth, hands, joints)), depth.shape[1] / depth.shape[0]
+    if not hands:
+        return PageFrame(name, picture, b"", aspect, None, "none", float("nan"))
+    hand = hands[0]
+    closer = close_up(depth, hand.joints_px, joints, around_mm=float(hand.joints_mm[:, 2].mean()))
+    error = error_mm(hands, demo.joints_mm[index])
+    return PageFrame(name, picture, png(closer), aspect, error, hand.handedness, float(hand.std_mm.mean()))
 
 
 def _write_results(out: Path, rows: list[PageFrame], found: list[list[Hand]], joints: tuple[str, ...]) -> None:

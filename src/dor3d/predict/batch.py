@@ -135,7 +135,7 @@ class _Job:
         self.summary.frames += 1
         head: dict[str, Any] = {"frame": frame.name, "index": frame.index}
         try:
-            hands = self._hands(number, frame)
+            depth, hands = self._hands(number, frame)
         except Dor3dError as error:
             if self.alone:
                 raise
@@ -143,9 +143,12 @@ class _Job:
             return {**head, "error": str(error)}
         self.summary.hands += len(hands)
         self.summary.without += not hands
+        if self.options.overlay:  # a disk that is full ends the run, it is no fault of this frame
+            picture = overlay(in_mm(depth, self.predictor.camera), hands, self.predictor.joints)
+            write_whole(self.options.out / "overlay" / f"{self._name(frame)}.png", png(picture))
         return {**head, "joints": list(self.predictor.joints), "hands": [hand.to_json() for hand in hands]}
 
-    def _hands(self, number: int, frame: Frame) -> list[Hand]:
+    def _hands(self, number: int, frame: Frame) -> tuple[ndarray, list[Hand]]:
         if isinstance(frame.depth, Dor3dError):
             raise frame.depth
         depth = self._scaled(frame.depth)
@@ -153,10 +156,7 @@ class _Job:
         begin = time.perf_counter()
         hands = self.predictor(depth, center)
         self.summary.predict_s += time.perf_counter() - begin
-        if self.options.overlay:
-            picture = overlay(in_mm(depth, self.predictor.camera), hands, self.predictor.joints)
-            write_whole(self.options.out / "overlay" / f"{self._name(frame)}.png", png(picture))
-        return hands
+        return depth, hands
 
     def _scaled(self, depth: ndarray) -> ndarray:
         """Floating-point values are mm, unless the user gave a unit."""

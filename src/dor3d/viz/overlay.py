@@ -22,7 +22,8 @@ FINGER_COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 WRIST_COLOUR: Final = (255, 255, 255)
 _OUTLINE: Final = (16, 16, 16)
 _FRACTION_BITS: Final = 4  # OpenCV draws at 1 / 16 pixel
-_SPREAD: Final = 0.55  # of the hand's grey values, from its nearest to its farthest part
+_SPREAD: Final = 0.65  # of the grey values, from a hand's nearest part to its farthest
+_HAND_MM: Final = 100.0  # from its middle to either
 _SMALLEST_SIDE: Final = 480  # smaller frames are enlarged, so that bones do not merge
 
 
@@ -40,7 +41,7 @@ def grey_depth(depth_mm: Num[ndarray, "h w"], around_mm: float | None = None) ->
     if around_mm is None:
         knots, greys = [low, max(high, low + 1)], [235, 60]
     else:
-        near, far = around_mm - 130, around_mm + 130
+        near, far = around_mm - _HAND_MM, around_mm + _HAND_MM
         knots, greys = [near, far, max(high, far + 1)], [235, 235 * (1 - _SPREAD), 40]
     grey = np.interp(depth_mm, knots, greys)
     return np.where(seen, grey, 0).astype(np.uint8)
@@ -68,6 +69,23 @@ def draw_hands(
     for joints_px in hands:
         _draw_hand(picture, (np.asarray(joints_px, np.float64) + 0.5) * zoom - 0.5, joints)
     return picture
+
+
+def close_up(
+    depth_mm: Num[ndarray, "h w"],
+    joints_px: Float[ndarray, "a 2"],
+    joints: Sequence[str] = JOINTS,
+    *,
+    around_mm: float | None = None,
+) -> UInt8[ndarray, "y x 3"]:
+    """A square picture (RGB) of one hand: the part of the frame around its joints, enlarged, with its skeleton."""
+    low, high = joints_px.min(0), joints_px.max(0)
+    half = max(8, round(0.62 * float((high - low).max())))
+    u, v = (int(c) for c in np.round((low + high) / 2))
+    padded = np.pad(depth_mm, half)  # a hand at the edge stays in the middle of its picture
+    u, v = (min(max(c, 0), size - 1) for c, size in zip((u, v), depth_mm.shape[::-1], strict=True))
+    part = padded[v : v + 2 * half + 1, u : u + 2 * half + 1]
+    return draw_hands(part, [joints_px - (u - half, v - half)], joints, around_mm=around_mm)
 
 
 def png(picture: UInt8[ndarray, "h w 3"]) -> bytes:

@@ -14,7 +14,9 @@ class PageFrame(NamedTuple):
     """One frame of the page."""
 
     name: str
-    picture: bytes  # PNG
+    picture: bytes  # PNG of the whole frame
+    close_up: bytes  # PNG of the hand; empty without one
+    aspect: float  # width over height of the frame
     error_mm: float | None  # mean over the joints; None: no hand was found
     handedness: str
     std_mm: float  # what the network expects its error to be
@@ -53,12 +55,19 @@ def _legend(name: str, colour: tuple[int, int, int]) -> str:
 
 
 def _card(frame: PageFrame) -> str:
-    picture = base64.b64encode(frame.picture).decode()
     name = html.escape(frame.name)
+    pictures = _image(frame.picture, frame.aspect, f"joints over depth frame {name}")
+    if frame.close_up:
+        pictures += _image(frame.close_up, 1.0, f"the hand in {name}")
     return (
-        f'<figure><img src="data:image/png;base64,{picture}" alt="joints over depth frame {name}">'
+        f'<figure><div class="pair">{pictures}</div>'
         f"<figcaption><span>{name}</span><b>{_mm(frame.error_mm)}</b></figcaption></figure>"
     )
+
+
+def _image(picture: bytes, aspect: float, what: str) -> str:
+    data = base64.b64encode(picture).decode()
+    return f'<img style="flex: {aspect:.3f} 1 0" src="data:image/png;base64,{data}" alt="{what}">'
 
 
 def _row(frame: PageFrame) -> str:
@@ -88,9 +97,10 @@ p { margin: 0 0 12px; max-width: 74ch; color: var(--dim); }
 .tile span { color: var(--dim); font-size: 14px; line-height: 1.4; display: block; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 20px; color: var(--dim); font-size: 14px; margin: 0 0 14px; }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 50%; margin-right: 7px; }
-.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 16px; }
+.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 16px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-figure img { display: block; width: 100%; background: #000; }
+.pair { display: flex; gap: 1px; background: var(--line); }
+.pair img { display: block; min-width: 0; object-fit: cover; background: #000; }
 figcaption { display: flex; justify-content: space-between; padding: 9px 14px; font-size: 14px; }
 figcaption span { color: var(--dim); }
 td, .tile b, figcaption b { font-variant-numeric: tabular-nums; }
