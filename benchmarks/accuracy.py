@@ -87,7 +87,8 @@ def main() -> None:
     for name, r in results.items():
         rates = ", ".join(f"{mm} mm {share:.1f} %" for mm, share in r["success_max"].items())
         inside = " and ".join(f"{100 * share:.1f} %" for share in r["within_sigma"])
-        print(f"{name}: {r['frames']} frames, mean {r['mean_mm']:.2f} mm, median {r['median_mm']:.2f}; worst joint {rates}")
+        means = f"mean {r['mean_mm']:.2f} mm, median {r['median_mm']:.2f}"
+        print(f"{name}: {r['frames']} frames, {means}; worst joint {rates}")
         print(f"    along x, y, z {r['axes_mm']}; within 1 and 2 sigma: {inside}")
     if args.out:
         write_whole(args.out / "accuracy.json", json.dumps(results, indent=1))

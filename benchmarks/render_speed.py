@@ -1,4 +1,4 @@
-"""Labelled samples a second that one core renders, as a training stream draws them (arm, bodies, sensor faults, cameras).
+"""Labelled samples a second that one core renders, as a training stream draws them: arm, bodies, faults, cameras.
 
     python benchmarks/render_speed.py [--count 2000]
 

@@ -1,4 +1,4 @@
-"""The embedded data set: frozen test sets stay what they are, recipes' data entries are checked, sets are written whole."""
+"""The embedded data set: frozen sets stay what they are, recipes' data entries are checked, sets are written whole."""
 
 import json
 

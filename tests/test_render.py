@@ -78,7 +78,7 @@ def test_a_sphere_inside_another_has_no_tangent_planes():
 
 
 def test_joints_lie_inside_the_surface_that_is_seen_at_them():
-    """A rendered joint's image and its label agree: the nearest surface at a visible joint is about its radius before it."""
+    """Image and label agree: the nearest surface at a visible joint is about the joint's radius before it."""
     for seed in range(20):
         scene = draw_scene(np.random.default_rng(seed), BARE)
         seen = ~hidden_joints(scene)

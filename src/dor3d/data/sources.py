@@ -17,7 +17,7 @@ def open_sources(
     """The training stream and the held-out samples, which are drawn as `clear` is but share none with it.
 
     Args:
-        data: `kind` ("synthetic") and any field of SyntheticConfig or SceneConfig, e.g. {"kind": "synthetic", "body": 0.5}.
+        data: `kind` ("synthetic") and any field of SyntheticConfig or SceneConfig, such as `body`.
         size, cube_mm: the network's input.
         seed: of the stream.
 

@@ -1,4 +1,4 @@
-"""The embedded data set: rendered hands, endless or as a frozen test set. Sample i of seed s depends on nothing else."""
+"""The embedded data set: rendered hands without end. Sample i of seed s depends on nothing else."""
 
 import dataclasses
 import json
@@ -81,13 +81,15 @@ class SyntheticHands:
         return CropBox(scene.camera, (float(x), float(y), float(z)), config.cube_mm, config.size)
 
 
-# ---- whole frames, as files ---------------------------------------------------------------------------------------------
-_LARGEST_UINT16 = 65535
+# ---- whole frames, as files ----------------------------------------------------------------------------------------
+_LARGEST_UINT16 = 65535  # a depth beyond it is cut off there
 
 
 def render_set(count: int, camera: str, seed: int, out: Path) -> None:
-    """Write `count` labelled frames of left and right hands: 000000.png ... (16-bit, in the camera's unit), labels.json
-    (joints in mm by file name, handedness) and camera.json. The folder appears whole or not at all.
+    """Write labelled frames of left and right hands; the folder appears whole or not at all.
+
+    It holds 000000.png ... (16-bit, in the camera's unit), labels.json (joints in mm and handedness by file name) and
+    camera.json.
 
     Args:
         camera: as `Pinhole.parse` takes it; it must have an image size.

@@ -53,7 +53,9 @@ class TrackedHands(SyntheticHands):
         shape = sample_shape(rng)
         pose = self.poses[index].copy()
         loosen(shape, pose)
-        return place_hand(rng, self.config.scene, shape, pose, random_rotation(rng), draw_camera(rng, self.config.scene))
+        return place_hand(
+            rng, self.config.scene, shape, pose, random_rotation(rng), draw_camera(rng, self.config.scene)
+        )
 
 
 def clear_config(size: int, cube_mm: tuple[float, float]) -> SyntheticConfig:

@@ -90,7 +90,7 @@ class CropBox:
         return self.camera.unproject(self.pq_to_uv(pqr[..., :2]), pqr[..., 2] + self.near_mm)
 
     def lookup(self) -> tuple[Int[ndarray, "s s"], Int[ndarray, "s s"]]:
-        """The image column u and row v whose centre is nearest to each crop pixel's centre (may lie outside the image)."""
+        """Column u and row v of the image pixel nearest to each crop pixel's centre; they may lie outside the image."""
         if self.rotation == 0:
             u, v = self.lookup_axes()
             return np.broadcast_to(u, (self.size, self.size)), np.broadcast_to(v[:, None], (self.size, self.size))
@@ -132,9 +132,7 @@ class CropBox:
         """This box turned (radians), its cube scaled in the plane, and its centre shifted (mm, camera frame)."""
         x, y, z = (c + s for c, s in zip(self.center_mm, shift_mm, strict=True))
         side, depth = self.cube_mm
-        return replace(
-            self, center_mm=(x, y, z), cube_mm=(side * scale, depth), rotation=self.rotation + rotation
-        )
+        return replace(self, center_mm=(x, y, z), cube_mm=(side * scale, depth), rotation=self.rotation + rotation)
 
 
 def center_of_joints(joints_mm: Float[ndarray, "*n a 3"]) -> Float[ndarray, "*n 3"]:

@@ -1,4 +1,4 @@
-"""Contact between the parts of a hand: how deep they are in each other, loosening a pose, a thumb that meets a finger."""
+"""Contact between the parts of a hand: depth, loosening a pose until they only touch, a thumb that meets a finger."""
 
 from typing import Final
 
@@ -253,7 +253,7 @@ def _solve3(a: ndarray, b: ndarray) -> ndarray:
     c2 = a[1, 0] * a[2, 1] - a[1, 1] * a[2, 0]
     det = a[0, 0] * c0 + a[0, 1] * c1 + a[0, 2] * c2
     out = np.empty(3)
-    out[0] = (b[0] * c0 + b[1] * (a[0, 2] * a[2, 1] - a[0, 1] * a[2, 2]) + b[2] * (a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1]))
-    out[1] = (b[0] * c1 + b[1] * (a[0, 0] * a[2, 2] - a[0, 2] * a[2, 0]) + b[2] * (a[0, 2] * a[1, 0] - a[0, 0] * a[1, 2]))
-    out[2] = (b[0] * c2 + b[1] * (a[0, 1] * a[2, 0] - a[0, 0] * a[2, 1]) + b[2] * (a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]))
+    out[0] = b[0] * c0 + b[1] * (a[0, 2] * a[2, 1] - a[0, 1] * a[2, 2]) + b[2] * (a[0, 1] * a[1, 2] - a[0, 2] * a[1, 1])
+    out[1] = b[0] * c1 + b[1] * (a[0, 0] * a[2, 2] - a[0, 2] * a[2, 0]) + b[2] * (a[0, 2] * a[1, 0] - a[0, 0] * a[1, 2])
+    out[2] = b[0] * c2 + b[1] * (a[0, 1] * a[2, 0] - a[0, 0] * a[2, 1]) + b[2] * (a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0])
     return out / det

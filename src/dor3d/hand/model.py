@@ -1,8 +1,8 @@
 """A right hand made of spheres: sizes that vary between people, and forward kinematics.
 
-The skin is the union of convex hulls of two spheres (tapered capsules: fingers) and of three (wedges: palm, webs, wrist,
-forearm); see `dor3d.hand.render`. The hand frame has its origin at the wrist: x towards the thumb (radial), y towards
-the fingers (distal), z out of the palm (palmar), in mm. A left hand is a mirrored right one.
+The skin is the union of convex hulls of two spheres (tapered capsules: fingers) and of three (wedges: palm, webs,
+wrist, forearm); see `dor3d.hand.render`. The hand frame has its origin at the wrist: x towards the thumb (radial), y
+towards the fingers (distal), z out of the palm (palmar), in mm. A left hand is a mirrored right one.
 
 Sources of the sizes
 - bone lengths and the soft tissue beyond the last bone: Buryanov and Kotiuk, "Proportions of hand segments",
@@ -202,18 +202,21 @@ def _shape(
 # ---- forward kinematics ---------------------------------------------------------------------------------------------
 @njit(cache=True)
 def rot_x(a: float) -> ndarray:
+    """Rotation [3, 3] about x by an angle (rad)."""
     c, s = np.cos(a), np.sin(a)
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
 
 
 @njit(cache=True)
 def rot_y(a: float) -> ndarray:
+    """Rotation [3, 3] about y by an angle (rad)."""
     c, s = np.cos(a), np.sin(a)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
 @njit(cache=True)
 def rot_z(a: float) -> ndarray:
+    """Rotation [3, 3] about z by an angle (rad)."""
     c, s = np.cos(a), np.sin(a)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 

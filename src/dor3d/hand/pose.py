@@ -60,8 +60,8 @@ _DEGREE: Final = np.pi / 180
 def sample_pose(rng: np.random.Generator, shape: HandShape) -> ndarray:
     """One natural pose [ANGLE_COUNT] (rad): within the limits, its fingers at most 2 mm inside each other.
 
-    A quarter lies between two gestures, two fifths bend or stretch each finger wholly, the rest curls each by itself, is
-    anything within the limits, or touches a fingertip with the thumb.
+    A quarter lies between two gestures, two fifths bend or stretch each finger wholly, the rest curls each by itself,
+    is anything within the limits, or touches a fingertip with the thumb.
     """
     return _sample_pose(rng, shape, _TABLE, LIMITS)
 

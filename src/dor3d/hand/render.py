@@ -49,7 +49,7 @@ def _slopes(center: float, z: float, radius: float) -> tuple[float, float]:
 
 @njit(cache=True)
 def _span(rays: ndarray, low: float, high: float) -> tuple[int, int]:
-    return np.searchsorted(rays, low), np.searchsorted(rays, high, side="right")
+    return int(np.searchsorted(rays, low)), int(np.searchsorted(rays, high, side="right"))
 
 
 @njit(cache=True)
@@ -151,9 +151,7 @@ def tangent_normals(p: ndarray, q: ndarray, r: ndarray, out: ndarray) -> bool:
 
 
 @njit(cache=True)
-def _cast_wedge(
-    spheres: ndarray, wedge: ndarray, ray_x: ndarray, ray_y: ndarray, out: ndarray, owner: ndarray
-) -> None:
+def _cast_wedge(spheres: ndarray, wedge: ndarray, ray_x: ndarray, ray_y: ndarray, out: ndarray, owner: ndarray) -> None:
     normals = np.empty((2, 3))
     if not tangent_normals(spheres[wedge[0]], spheres[wedge[1]], spheres[wedge[2]], normals):
         return
@@ -164,7 +162,9 @@ def _cast_wedge(
             s = spheres[wedge[k]]
             for axis in range(3):
                 corners[k, axis] = s[axis] + s[3] * normals[side, axis]
-            facing += corners[k, 0] * normals[side, 0] + corners[k, 1] * normals[side, 1] + corners[k, 2] * normals[side, 2]
+            facing += (
+                corners[k, 0] * normals[side, 0] + corners[k, 1] * normals[side, 1] + corners[k, 2] * normals[side, 2]
+            )
         if facing < 0.0:  # the outer side looks towards the camera
             _cast_triangle(corners, normals[side], wedge, ray_x, ray_y, out, owner)
 

@@ -10,7 +10,16 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
-from dor3d.hand.model import ARM_SPHERES, EDGES, SPHERE_COUNT, WEDGES, HandShape, hand_joints, hand_spheres, sample_shape
+from dor3d.hand.model import (
+    ARM_SPHERES,
+    EDGES,
+    SPHERE_COUNT,
+    WEDGES,
+    HandShape,
+    hand_joints,
+    hand_spheres,
+    sample_shape,
+)
 from dor3d.hand.pose import sample_pose
 from dor3d.hand.render import FAR, cast
 from dor3d.hand.sensor import SensorFaults, apply_faults, sample_faults
@@ -146,7 +155,9 @@ _BODY = np.array(
     ]
 )  # fmt: skip
 _BODY_WEDGES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [0, 1, 6]])
-_BODY_EDGES = np.array([[0, 1], [0, 2], [1, 2], [1, 3], [2, 3], [2, 4], [3, 4], [3, 5], [4, 5], [0, 6], [1, 6], [6, 7], [7, 8]])
+_BODY_EDGES = np.array(
+    [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3], [2, 4], [3, 4], [3, 5], [4, 5], [0, 6], [1, 6], [6, 7], [7, 8]]
+)
 
 
 def _with_body(rng: np.random.Generator, spheres: ndarray) -> tuple[ndarray, ndarray, ndarray]:
@@ -245,7 +256,7 @@ def read_crop(scene: Scene, box: CropBox, rng: np.random.Generator) -> ndarray:
 
 @njit(cache=True)
 def _inside(lookup: ndarray, size: int) -> tuple[ndarray, ndarray]:
-    """The distinct sensor indices of an ascending lookup that lie in the image, and each entry's place among them or -1."""
+    """The distinct indices of an ascending lookup that lie in the image, and each entry's place among them or -1."""
     distinct, where = np.empty(lookup.size, np.int64), np.full(lookup.size, -1)
     count = 0
     for k in range(lookup.size):

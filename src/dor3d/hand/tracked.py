@@ -1,7 +1,7 @@
 """Hand poses that a tracker recorded, as joint angles of this project's hand.
 
-Reads the text format of Intel's hand_tracking_samples (Apache-2.0; `animbank.pose`, 2,336 poses): a line a pose, 17 bones
-(wrist, palm, then three each of thumb, index, middle, ring and little finger) as x y z in metres and a quaternion
+Reads the text format of Intel's hand_tracking_samples (Apache-2.0; `animbank.pose`, 2,336 poses): a line a pose, 17
+bones (wrist, palm, then three each of thumb, index, middle, ring and little finger) as x y z in metres and a quaternion
 x y z w. In a bone's own frame z points to the fingertip, x to the thumb's side and y out of the back of the hand.
 """
 
@@ -32,7 +32,9 @@ def load_tracked_poses(path: Path) -> Float[ndarray, "n angles"]:
     try:
         numbers = np.loadtxt(path, ndmin=2)
     except (OSError, ValueError) as error:
-        raise InputError(f"Tracked poses {path} cannot be read", got=error, expected="lines of 17 x 7 numbers") from None
+        raise InputError(
+            f"Tracked poses {path} cannot be read", got=error, expected="lines of 17 x 7 numbers"
+        ) from None
     if numbers.shape[1] != _BONES * 7:
         raise InputError(f"Tracked poses {path}", got=f"{numbers.shape[1]} numbers a line", expected=_BONES * 7)
     quaternions = numbers.reshape(len(numbers), _BONES, 7)[:, :, 3:]
