@@ -194,7 +194,7 @@ def _at_edge(
         side = rng.integers(0, 4)
         y = min(max(i + (side == 0) - (side == 1), 0), height - 1)
         x = min(max(j + (side == 2) - (side == 3), 0), width - 1)
-        return clean[y, x]
+        return float(clean[y, x])
     if rng.random() < faults.flying * reach:
         if z == np.inf:
             return z
