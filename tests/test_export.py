@@ -16,7 +16,7 @@ from dor3d.runtime import export
 from dor3d.runtime.export import export_onnx, made_up_crops
 
 FAST = ["lcnet_035", "mobilenetv4_conv_small_035"]
-SLOW = ["compact", "resnet18", "swin-t", "regnetx_002", "edgenext_xx_small", "mobileone_s0"]
+SLOW = ["compact", "resnet18", "swin-t", "regnetx_002", "edgenext_xx_small"]
 
 
 def trained(backbone: str = "lcnet_035", size: int = 64) -> HandNet:
@@ -28,7 +28,8 @@ def trained(backbone: str = "lcnet_035", size: int = 64) -> HandNet:
             net(torch.from_numpy(made_up_crops(8, size, seed)))
         logits = net.eval()(torch.from_numpy(made_up_crops(8, size))).logits
     for conv, axis in zip((net.head.conv_x, net.head.conv_y, net.head.conv_z), logits, strict=True):
-        conv.weight.data *= 3 / (axis - axis.mean(0)).std()  # as far from undecided as trained ones are
+        spread = (axis - axis.mean(0)).std().item()
+        conv.weight.data *= min(3 / spread, 10)  # about as far from undecided as trained ones are
     return net
 
 
@@ -46,6 +47,12 @@ def test_the_file_agrees_with_the_network(backbone: str, half: bool, tmp_path: P
         assert points.dtype == sigma.dtype == np.float32
         np.testing.assert_allclose(points, expected.points.numpy(), atol=1.0 if half else 0.01)
         np.testing.assert_allclose(sigma, expected.sigma.numpy(), atol=1.0 if half else 0.05)
+
+
+@pytest.mark.slow
+def test_merged_branches_are_exported(tmp_path: Path) -> None:
+    # in full precision: merged weights of an untrained network span more than half precision holds
+    assert export_onnx(trained("mobileone_s0"), tmp_path / "net.onnx", half=False) <= 0.05
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
