@@ -15,7 +15,7 @@ from rich.console import Console
 from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
-from dor3d.train.loop import NonFiniteLossError, TrainResult, train, validate
+from dor3d.train.loop import NonFiniteLossError, TrainResult, memory_layout, train, validate
 from dor3d.train.losses import hand_loss
 from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
 from dor3d.train.state import METRICS, STATE, learning_rate
@@ -165,6 +165,15 @@ def test_a_broken_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"PK\x03\x04 something pickled")
     with pytest.raises(ModelError, match="never loads"):
         run(tiny(), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layout"), [("lcnet_035", torch.channels_last), ("repvgg_a0", torch.contiguous_format)]
+)
+def test_a_layout_with_wrong_kernels_is_avoided(backbone: str, layout: torch.memory_format) -> None:
+    net = HandNet(ModelConfig(backbone=backbone, size=SIZE))
+    assert memory_layout(net, torch.device("cpu")) == layout
+    assert memory_layout(net, torch.device("cuda")) == torch.channels_last
 
 
 def test_samples_come_in_order_and_the_last_batch_is_cut() -> None:

@@ -89,6 +89,21 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def memory_layout(net: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels last, the faster layout, unless the processor's kernels are wrong for one of the convolutions.
+
+    oneDNN's backward of a strided 1x1 convolution of few channels writes past its workspace in this layout: a crash, or
+    gradients that are silently off by half (uxlfoundation/oneDNN#6035; seen with torch 2.15 for fewer than 8 channels,
+    the block of AVX2; AVX-512's is 16). RepVGG and MobileOne begin with one.
+    """
+    for conv in net.modules():
+        if not isinstance(conv, nn.Conv2d) or device.type != "cpu":
+            continue
+        if conv.kernel_size == (1, 1) and max(conv.stride) > 1 and conv.in_channels // conv.groups < 16:
+            return torch.contiguous_format
+    return torch.channels_last
+
+
 def error_mm(points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"], config: ModelConfig) -> Float[Tensor, ""]:
     """Mean distance in mm, with pixels taken at the cube's scale: a crop's true mm differ by its perspective alone."""
     scale = config.cube_mm[0] / config.size
@@ -118,7 +133,8 @@ class _Run:
         torch.manual_seed(config.seed)
         net = HandNet(config.model, pretrained=config.pretrained and init is None)
         start_weights(net, init)
-        self.net = net.to(memory_format=torch.channels_last).to(device).train()
+        self.layout = memory_layout(net, device)
+        self.net = net.to(memory_format=self.layout).to(device).train()
         self.discretisations = config.model.discretisations()
         self.optimizer = torch.optim.AdamW(weight_groups(net, config.weight_decay), lr=config.lr, fused=True)
         self.average = Average(net, config.ema) if config.ema else None
@@ -126,7 +142,7 @@ class _Run:
     def step(self, number: int, batch: Batch) -> dict[str, Tensor]:
         """One optimizer step; returns the loss, its parts and the error, still on the device."""
         torch.manual_seed(self.config.seed * 1_000_003 + number)  # stochastic depth: the same after a resume
-        crop = batch.crop.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        crop = batch.crop.to(self.device, memory_format=self.layout, non_blocking=True)
         target = batch.points.to(self.device, non_blocking=True)
         with _autocast(self.device):
             prediction = self.net(crop)
