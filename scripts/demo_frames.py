@@ -2,8 +2,7 @@
 
     python scripts/demo_frames.py
 
-Well-known gestures of people, before a body or nothing, from the front and a little aside, left and right hands in turn.
-The seed is one that no training stream and no test set uses.
+Well-known gestures before a body or nothing, from the front and a little aside, left and right hands in turn. The seed is one that no training stream and no test set uses.
 """
 
 import dataclasses
@@ -37,6 +36,7 @@ def scene(camera: Pinhole, index: int, rng: np.random.Generator) -> Scene:
 
 
 def main() -> None:
+    """Render and write them."""
     # whole millimetres: an eighth of the size of 0.125 mm steps, and as good to look at
     camera = dataclasses.replace(Pinhole.preset("sr305").resized(320, 240), depth_unit_mm=1.0, name="rendered")
     rng = np.random.default_rng(SEED)

@@ -81,8 +81,9 @@ class CropBox:
     def to_crop(self, points_mm: Float[ndarray, "*n 3"]) -> Float[ndarray, "*n 3"]:
         """Camera-frame points (mm) to crop points (p px, q px, r mm)."""
         points = np.asarray(points_mm, np.float64)
-        pq = self.uv_to_pq(self.camera.project(points))
-        return np.concatenate([pq, points[..., 2:] - self.near_mm], -1)
+        pqr = points - self.near_mm
+        pqr[..., :2] = self.uv_to_pq(self.camera.project(points))
+        return pqr
 
     def to_camera(self, pqr: Float[ndarray, "*n 3"]) -> Float[ndarray, "*n 3"]:
         """Crop points (p px, q px, r mm) to camera-frame points (mm); the inverse of `to_crop`."""
@@ -104,9 +105,10 @@ class CropBox:
         """For a crop that is not rotated: the image column of each crop column and the image row of each crop row."""
         if self.rotation != 0:
             raise InputError("A rotated crop has no separable lookup", got=f"rotation {self.rotation:g}")
-        (u, v), (du, dv) = self._center_uv, np.diag(self._linear[1])
-        steps = np.arange(self.size) + (0.5 - self.size / 2)
-        return np.floor(u + 0.5 + du * steps).astype(np.int64), np.floor(v + 0.5 + dv * steps).astype(np.int64)
+        (u, v), inverse = self._center_uv, self._linear[1]
+        steps = np.arange(0.5 - self.size / 2, self.size / 2)
+        columns, rows = u + 0.5 + inverse.item(0, 0) * steps, v + 0.5 + inverse.item(1, 1) * steps
+        return np.floor(columns).astype(np.int64), np.floor(rows).astype(np.int64)
 
     def crop(self, depth_mm: Float[ndarray, "h w"]) -> Float[ndarray, "s s"]:
         """The raw depth (mm; 0: no reading or outside the image) at the nearest pixel of each crop pixel."""
@@ -119,7 +121,7 @@ class CropBox:
     def normalise(self, crop_mm: Float[ndarray, "*s"]) -> Float[ndarray, "*s"]:
         """Raw crop depth (mm) to the network's input in [-1, 1]."""
         scaled = (crop_mm - np.float32(self.center_mm[2])) * np.float32(2 / self.cube_mm[1])
-        scaled[crop_mm <= 0] = 1
+        np.putmask(scaled, crop_mm <= 0, np.float32(1))
         return np.clip(scaled, -1, 1, out=scaled).astype(np.float32, copy=False)
 
     def image(self, depth_mm: Float[ndarray, "h w"]) -> Float[ndarray, "s s"]:

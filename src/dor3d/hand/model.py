@@ -163,6 +163,7 @@ def average_shape() -> HandShape:
     return _shape(1.0, 1.0, 1.0, np.ones((4, 3)), np.ones(3), np.ones(SPHERE_COUNT), np.zeros((5, 3)))
 
 
+@njit(cache=True)
 def sample_shape(rng: np.random.Generator) -> HandShape:
     """One person's hand: length by sex and age, then breadth, proportions and thickness around it."""
     kind = rng.random()
@@ -172,7 +173,7 @@ def sample_shape(rng: np.random.Generator) -> HandShape:
         length = rng.normal(180.5, 9.5)
     else:
         length = rng.uniform(140.0, 215.0)  # children from about eight years, and the largest men
-    size = np.clip(length, 135.0, 222.0) / _REST_LENGTH
+    size = min(max(length, 135.0), 222.0) / _REST_LENGTH
     breadth = np.exp(rng.normal(0.0, 0.06))
     thickness = min(np.exp(rng.normal(-0.03, 0.10)), 1.14 * breadth)  # thicker fingers would not fit side by side
     fingers = np.exp(rng.normal(0.0, 0.025, (4, 1)) + rng.normal(0.0, 0.03, (4, 3)))
@@ -181,6 +182,7 @@ def sample_shape(rng: np.random.Generator) -> HandShape:
     return _shape(size, breadth, thickness, fingers, thumb, radii, rng.normal(0.0, 1.2, (5, 3)))
 
 
+@njit(cache=True)
 def _shape(
     size: float, breadth: float, thickness: float, fingers: ndarray, thumb: ndarray, radii: ndarray, shift: ndarray
 ) -> HandShape:
@@ -282,6 +284,28 @@ def hand_spheres(shape: HandShape, pose: ndarray, joints: ndarray) -> ndarray:
             out[_FIRST_WEB + finger, i] = knuckle[i] + 0.36 * (pip[i] - knuckle[i])
     _arm(shape, pose, out)
     return out
+
+
+@njit(cache=True)
+def posed_hand(shape: HandShape, pose: ndarray, rotation: ndarray) -> tuple[ndarray, ndarray]:
+    """Joints [21, 3] and spheres [SPHERE_COUNT, 4], turned by a rotation [3, 3] and centred on the joints (mm).
+
+    The origin is the middle of the joints' bounding box, as in `dor3d.geometry.crop.center_of_joints`.
+    """
+    joints = hand_joints(shape, pose)
+    spheres = hand_spheres(shape, pose, joints)
+    for axis in range(3):
+        x, y, z = rotation[axis]
+        for k in range(JOINT_COUNT):
+            joints[k, axis] = x * spheres[k, 0] + y * spheres[k, 1] + z * spheres[k, 2]
+    centers = spheres[:, :3].copy()
+    for axis in range(3):
+        x, y, z = rotation[axis]
+        middle = 0.5 * (joints[:, axis].min() + joints[:, axis].max())
+        joints[:, axis] -= middle
+        for k in range(SPHERE_COUNT):
+            spheres[k, axis] = x * centers[k, 0] + y * centers[k, 1] + z * centers[k, 2] - middle
+    return joints, spheres
 
 
 @njit(cache=True)

@@ -12,7 +12,7 @@ from numba import njit
 from numpy import ndarray
 
 from dor3d.hand.contact import loosen, touch_thumb
-from dor3d.hand.model import ANGLE_COUNT, THUMB0, WRIST0, HandShape
+from dor3d.hand.model import ANGLE_COUNT, THUMB0, WRIST0, HandShape, sample_shape
 
 _FINGER_LIMITS = [(-25.0, 98.0), (-20.0, 20.0), (-8.0, 108.0), (-8.0, 82.0)]
 _THUMB_LIMITS = [(-28.0, 46.0), (-38.0, 30.0), (-30.0, 40.0), (-12.0, 62.0), (-18.0, 82.0)]
@@ -64,6 +64,13 @@ def sample_pose(rng: np.random.Generator, shape: HandShape) -> ndarray:
     is anything within the limits, or touches a fingertip with the thumb.
     """
     return _sample_pose(rng, shape, _TABLE, LIMITS)
+
+
+@njit(cache=True)
+def sample_hand(rng: np.random.Generator) -> tuple[HandShape, ndarray]:
+    """A person's hand and a natural pose of it."""
+    shape = sample_shape(rng)
+    return shape, _sample_pose(rng, shape, _TABLE, LIMITS)
 
 
 def gesture_pose(name: str, shape: HandShape) -> ndarray:

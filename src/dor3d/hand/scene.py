@@ -1,5 +1,6 @@
 """A hand before a camera: who, which pose, seen from where, with what behind it; and what the sensor reads of it."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,18 +10,15 @@ from numpy import ndarray
 
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
-from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.model import (
     ARM_SPHERES,
     EDGES,
     SPHERE_COUNT,
     WEDGES,
     HandShape,
-    hand_joints,
-    hand_spheres,
-    sample_shape,
+    posed_hand,
 )
-from dor3d.hand.pose import sample_pose
+from dor3d.hand.pose import sample_hand
 from dor3d.hand.render import FAR, cast
 from dor3d.hand.sensor import SensorFaults, apply_faults, sample_faults
 
@@ -65,8 +63,7 @@ class Scene(NamedTuple):
 
 def draw_scene(rng: np.random.Generator, config: SceneConfig, camera: Pinhole | None = None) -> Scene:
     """One random scene with a right hand, before the given camera or one of the config's."""
-    shape = sample_shape(rng)
-    pose = sample_pose(rng, shape)
+    shape, pose = sample_hand(rng)
     camera = camera or draw_camera(rng, config)
     return place_hand(rng, config, shape, pose, random_rotation(rng), camera)
 
@@ -75,12 +72,11 @@ def place_hand(
     rng: np.random.Generator, config: SceneConfig, shape: HandShape, pose: ndarray, rotation: ndarray, camera: Pinhole
 ) -> Scene:
     """A scene with this hand, pose and rotation (hand frame to camera frame) [3, 3]; the rest is drawn."""
-    joints = hand_joints(shape, pose)
-    spheres = hand_spheres(shape, pose, joints)
+    joints, spheres = posed_hand(shape, pose, rotation)
     _sleeve(rng, config, spheres)
-    joints, centers = joints @ rotation.T, spheres[:, :3] @ rotation.T
-    offset = _center(rng, config, camera, centers - center_of_joints(joints), spheres[:, 3]) - center_of_joints(joints)
-    joints, spheres[:, :3] = joints + offset, centers + offset
+    center = _center(rng, config, camera, float((spheres[:, 3] - spheres[:, 2]).max()))
+    joints += center
+    spheres[:, :3] += center
     edges, wedges, plane = EDGES, WEDGES, _NO_PLANE
     kind = rng.random()
     if kind < config.body:
@@ -103,7 +99,9 @@ def mirrored(scene: Scene) -> Scene:
 
 def random_rotation(rng: np.random.Generator) -> ndarray:
     """A rotation [3, 3], uniform over all (a unit quaternion, uniform on its sphere)."""
-    w, x, y, z = (lambda q: q / np.sqrt((q * q).sum()))(rng.standard_normal(4))
+    w, x, y, z = rng.standard_normal(4).tolist()
+    norm = math.sqrt(w * w + x * x + y * y + z * z)
+    w, x, y, z = w / norm, x / norm, y / norm, z / norm
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -122,19 +120,21 @@ def draw_camera(rng: np.random.Generator, config: SceneConfig) -> Pinhole:
     return replace(camera, fx=camera.fx * zoom, fy=camera.fy * zoom, name="")
 
 
-def _center(
-    rng: np.random.Generator, config: SceneConfig, camera: Pinhole, centers: ndarray, radii: ndarray
-) -> ndarray:
-    """Where the middle of the hand goes: anywhere in the image whose edge it does not cross by much."""
-    near, far = np.log(config.distance_mm)
-    reach = float((radii - centers[:, 2]).max())
-    z = max(float(np.exp(rng.uniform(near, far))), reach + _NEAREST_MM)
-    width, height = camera.width or 640, camera.height or 480
-    place = []
-    for size, focal, middle in ((width, camera.fx, camera.cx), (height, camera.fy, camera.cy)):
-        margin = min(80.0 * focal / z, size / 2)
-        place.append((rng.uniform(margin, size - margin) - middle) / focal * z)
-    return np.array([*place, z])
+def _center(rng: np.random.Generator, config: SceneConfig, camera: Pinhole, reach: float) -> tuple[float, float, float]:
+    """Where the middle of the hand goes: anywhere in the image whose edge it does not cross by much.
+
+    `reach` is how far the hand and its arm come towards the camera from there.
+    """
+    near, far = math.log(config.distance_mm[0]), math.log(config.distance_mm[1])
+    z = max(math.exp(rng.uniform(near, far)), reach + _NEAREST_MM)
+    x = _place(rng, camera.width or 640, camera.fx, camera.cx, z)
+    return x, _place(rng, camera.height or 480, camera.fy, camera.cy, z), z
+
+
+def _place(rng: np.random.Generator, size: int, focal: float, middle: float, z: float) -> float:
+    """A coordinate (mm) that is seen at least 80 mm inside the image along one axis, if it is that wide."""
+    margin = min(80.0 * focal / z, size / 2)
+    return (rng.uniform(margin, size - margin) - middle) / focal * z
 
 
 def _sleeve(rng: np.random.Generator, config: SceneConfig, spheres: ndarray) -> None:
@@ -248,9 +248,18 @@ def read_crop(scene: Scene, box: CropBox, rng: np.random.Generator) -> ndarray:
     if not len(columns) or not len(rows):
         return np.zeros((box.size, box.size), np.float32)
     readings = read_sensor(scene, columns, rows, rng, box.near_mm + box.cube_mm[1] + _BEYOND_MM)
-    crop = readings[at_v[:, None], at_u].astype(np.float32)
-    crop[:, at_u < 0] = 0
-    crop[at_v < 0] = 0
+    return _spread(readings, at_v, at_u)
+
+
+@njit(cache=True)
+def _spread(readings: ndarray, at_v: ndarray, at_u: ndarray) -> ndarray:
+    """The crop that looks up these rows and columns of the readings; 0 where an index is -1."""
+    crop = np.zeros((at_v.size, at_u.size), np.float32)
+    for i in range(at_v.size):
+        if at_v[i] >= 0:
+            for j in range(at_u.size):
+                if at_u[j] >= 0:
+                    crop[i, j] = readings[at_v[i], at_u[j]]
     return crop
 
 

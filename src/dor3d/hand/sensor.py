@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy import ndarray
 
+_STEPS_MM: Final = (0.125, 0.5, 1.0, 1.0, 2.0)  # of real cameras; most count millimetres
 _JUMP_MM: Final = 14.0  # neighbouring readings further apart than this belong to two surfaces
 
 
@@ -44,8 +45,8 @@ def sample_faults(rng: np.random.Generator) -> SensorFaults:
     return SensorFaults(
         smoothing=int(rng.integers(0, 5)),
         ragged=0.5 * rng.random(),
-        noise_mm=2.0 * poor * rng.random(),
-        wave_mm=2.0 * poor * rng.random(),
+        noise_mm=max(2.2 * poor * rng.random() - 0.2, 0.0),  # many cameras filter so well that none is left
+        wave_mm=max(2.2 * poor * rng.random() - 0.2, 0.0),
         rim=rim,
         rim_px=1 + int(3 * rim),
         edge=0.5 * poor * rng.random(),
@@ -53,7 +54,7 @@ def sample_faults(rng: np.random.Generator) -> SensorFaults:
         grazing=0.8 * rng.random(),
         speckle=0.03 * poor * rng.random() if rng.random() < 0.5 else 0.0,
         blobs=int(rng.integers(1, 5)) if rng.random() < 0.15 * poor else 0,
-        step_mm=float(rng.choice(np.array([0.125, 0.5, 1.0, 1.0, 2.0]))),
+        step_mm=_STEPS_MM[rng.integers(len(_STEPS_MM))],
         disparity=bool(structured and rng.random() < 0.5),
     )
 
