@@ -2,7 +2,8 @@
 
     python scripts/demo_frames.py
 
-Well-known gestures before a body or nothing, from the front and a little aside, left and right hands in turn. The seed is one that no training stream and no test set uses.
+Well-known gestures before a body or nothing, from the front and a little aside, left and right hands in
+turn. The seed is one that no training stream and no test set uses.
 """
 
 import dataclasses

@@ -17,6 +17,7 @@ from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.train.loop import NonFiniteLossError, TrainResult, memory_layout, train, validate
 from dor3d.train.losses import hand_loss
+from dor3d.train.optimizer import make_optimizer, matrices, orthogonalised
 from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
 from dor3d.train.state import METRICS, STATE, learning_rate
 from dor3d.train.stream import Sources, batches
@@ -91,7 +92,11 @@ def test_one_batch_is_learnt_by_heart() -> None:
     assert (net(crop).points - points).abs().mean() < 1.5
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.0, "schedule": "paper", "clip": 1.0}], ids=["average", "plain"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ema": 0.0, "schedule": "paper", "clip": 1.0}, {"optimizer": "muon"}],
+    ids=["average", "plain", "muon"],
+)
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes: dict[str, object]) -> None:
     config = tiny(**changes)
     run(config, tmp_path / "whole")
@@ -106,6 +111,29 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes:
         assert whole.keys() == parts.keys()
         assert all(torch.equal(whole[key], parts[key]) for key in whole)
     assert [line["step"] for line in metrics(tmp_path / "parts")] == [2, 4, 6, 8]
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    for shape in ((16, 48), (48, 16), (64, 64)):
+        matrix = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        found = orthogonalised(matrix)
+        values = torch.linalg.svdvals(found)
+        assert values.max() < 1.3 and values.quantile(0.1) > 0.3  # the smallest of a square one stay small
+        assert (found * (u @ v)).sum() / found.norm() / (u @ v).norm() > 0.95  # towards the nearest orthogonal one
+
+
+def test_muon_takes_the_backbones_matrices_and_leaves_the_head() -> None:
+    net = HandNet(tiny().model)
+    optimizer = make_optimizer(net, tiny(optimizer="muon", lr=1e-3, matrix_lr=0.02))
+    groups = {group["matrix"]: group for group in optimizer.param_groups}
+    chosen = {id(p) for p in groups[True]["params"]}
+    assert chosen == {id(p) for p in matrices(net.trunk)} and chosen
+    assert not chosen & {id(p) for p in net.head.parameters()}
+    assert groups[True]["scale"] == pytest.approx(20) and groups[False]["scale"] == 1
+    everything = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(everything) == sorted(id(p) for p in net.parameters())
 
 
 def test_metrics_after_the_last_state_are_dropped_on_resume(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from dor3d.errors import Dor3dError, InputError
 from dor3d.model.network import HandNet, ModelConfig, parameter_count
 from dor3d.train.display import Display
 from dor3d.train.losses import hand_loss
+from dor3d.train.optimizer import make_optimizer
 from dor3d.train.recipes import TrainConfig
 from dor3d.train.state import (
     METRICS,
@@ -33,7 +34,6 @@ from dor3d.train.state import (
     open_run,
     save_run,
     start_weights,
-    weight_groups,
 )
 from dor3d.train.stream import Batch, Source, Sources, batches
 
@@ -136,7 +136,7 @@ class _Run:
         self.layout = memory_layout(net, device)
         self.net = net.to(memory_format=self.layout).to(device).train()
         self.discretisations = config.model.discretisations()
-        self.optimizer = torch.optim.AdamW(weight_groups(net, config.weight_decay), lr=config.lr, fused=True)
+        self.optimizer = make_optimizer(self.net, config)
         self.average = Average(net, config.ema) if config.ema else None
 
     def step(self, number: int, batch: Batch) -> dict[str, Tensor]:
@@ -158,8 +158,9 @@ class _Run:
         return {name: value.detach() for name, value in parts.items()}
 
     def _update(self, number: int) -> None:
+        rate = learning_rate(self.config, number)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, number)
+            group["lr"] = rate * group["scale"]
         if self.config.clip:
             self._check(nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip), number)
         self.optimizer.step()

@@ -28,7 +28,9 @@ class TrainConfig:
         samples: samples to train on; `steps` = samples / batch unless given.
         steps: optimizer steps; 0: from `samples`.
         batch: samples a step.
+        optimizer: `adamw` (the paper), or `muon` for the backbone's matrices and AdamW for the rest.
         lr, weight_decay: of AdamW; one-dimensional parameters (norms, biases) are not decayed.
+        matrix_lr: of Muon; it follows the same schedule.
         schedule: `cosine` to zero after the warm-up, or `paper` (x 0.2 every 7 epochs).
         warmup: steps of linear warm-up.
         epoch: samples an epoch, for the paper's schedule.
@@ -50,7 +52,9 @@ class TrainConfig:
     samples: int = 100_000
     steps: int = 0
     batch: int = 64
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
+    matrix_lr: float = 0.02
     weight_decay: float = 1e-4
     schedule: Schedule = "cosine"
     warmup: int = 500
@@ -74,8 +78,9 @@ class TrainConfig:
         for name in ("steps", "warmup", "workers", "threads", "validate_every", "validation", "clip", "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))
-        if not self.lr > 0:
-            raise InputError("lr must be positive", got=self.lr)
+        for name in ("lr", "matrix_lr"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive", got=getattr(self, name))
         if not 0 <= self.ema < 1:
             raise InputError("ema must lie in [0, 1)", got=self.ema)
 

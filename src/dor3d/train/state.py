@@ -43,15 +43,6 @@ class Average:
             self.tensors[name].copy_(now[name])
 
 
-def weight_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW's parameter groups: one-dimensional parameters (norms and biases) are not decayed."""
-    params = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The rate of a step (0 is the first)."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
