@@ -127,9 +127,11 @@ def get_recipe(name: str) -> TrainConfig:
 def synth_compact() -> TrainConfig:
     """The small network on the synthetic stream, fit for a CPU. All of it our choice."""
     return TrainConfig(
-        model=ModelConfig(backbone="compact", size=128, cube_mm=(280.0, 300.0)),
+        model=ModelConfig(backbone="compact", size=96, cube_mm=(280.0, 300.0)),
         data={"kind": "synthetic"},
         samples=1_000_000,
+        batch=32,
+        optimizer="muon",
         weight_decay=0.01,
         validation=1024,
     )
