@@ -136,6 +136,18 @@ def test_muon_takes_the_backbones_matrices_and_leaves_the_head() -> None:
     assert sorted(everything) == sorted(id(p) for p in net.parameters())
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_workers_too_still_ends_with_a_checkpoint(tmp_path: Path, stop: signal.Signals) -> None:
+    def signal_all(i: int) -> None:
+        if i == 13:
+            os.kill(os.getppid(), stop)
+            os.kill(os.getpid(), stop)
+
+    stopped = run(tiny(steps=40, workers=1), tmp_path, Balls(0, on=signal_all))
+    assert 0 < stopped.step < 40
+    assert read_tensors(tmp_path / STATE)[1]["step"] == str(stopped.step)
+
+
 def test_metrics_after_the_last_state_are_dropped_on_resume(tmp_path: Path) -> None:
     stop = Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 13 else None)
     run(tiny(), tmp_path, stop)

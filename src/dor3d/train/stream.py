@@ -70,6 +70,8 @@ def batches(
 
 
 def _start_worker(_: int) -> None:
-    # ctrl-c reaches every process of a terminal: the parent alone decides when to stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # ctrl-c reaches every process of a terminal, and a cluster's SIGTERM every process of a job: the parent alone
+    # decides when to stop. A worker ends when the loader is closed, or when it finds its parent gone.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
     torch.set_num_threads(1)
