@@ -2,7 +2,9 @@
 
     python scripts/ship.py runs/compact --samples 1000000 [--tracked POSES] [--notes "..."]
 
-Writes src/dor3d/weights/compact.onnx and compact.md; `--samples` counts all that the weights have seen, over all runs.
+Writes src/dor3d/weights/compact.onnx and compact.md, and checkpoints/compact, the same weights before they were folded,
+in half precision: `dor3d train synth-compact --init checkpoints/compact` goes on from them. `--samples` counts all that
+the weights have seen, over all runs.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import dor3d
 from dor3d.data.testsets import CLEAR_COUNT, VERSION, clear, tracked
 from dor3d.files import write_whole
 from dor3d.model.backbone import ALIASES
-from dor3d.model.checkpoint import load_model
+from dor3d.model.checkpoint import load_model, save_model
 from dor3d.model.network import parameter_count
 from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
@@ -25,6 +27,7 @@ from dor3d.skeleton import FINGER_JOINTS
 from dor3d.train.recipes import TrainConfig
 
 WEIGHTS = Path(dor3d.__file__).parent / "weights"
+CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "compact"
 LIMITS = """\
 - Trained on rendered hands only; no real frame was seen. On real cameras expect larger errors than on `clear`.
 - One hand a crop, and a crop must be found first: without a given centre the nearest surface is taken for the hand.
@@ -99,6 +102,13 @@ On the frozen test sets (version {VERSION}), crops centred 10 mm (1 sd per axis)
 """
 
 
+def keep_checkpoint(run: Path) -> None:
+    """The weights to go on from; statistics and biases keep their precision, they are few."""
+    net = load_model(run)
+    halves = {name: t.half() if t.ndim > 1 else t for name, t in net.state_dict().items()}
+    save_model(CHECKPOINT, net, halves)
+
+
 def main() -> None:
     """Export, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,6 +125,7 @@ def main() -> None:
         results = measure(OnnxModel(made), args.tracked)
         write_whole(WEIGHTS / "compact.md", card(args.run, config, args.samples, results, args.notes))
         write_whole(WEIGHTS / "compact.onnx", made.read_bytes())
+    keep_checkpoint(args.run)
     for name, r in results.items():
         print(f"{name}: {r['mean_mm']:.2f} mm on {r['frames']} frames")
 
