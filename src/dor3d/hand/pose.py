@@ -60,7 +60,7 @@ _DEGREE: Final = np.pi / 180
 def sample_pose(rng: np.random.Generator, shape: HandShape) -> ndarray:
     """One natural pose [ANGLE_COUNT] (rad): within the limits, its fingers at most 2 mm inside each other.
 
-    A quarter lies between two gestures, two fifths bend or stretch each finger wholly, the rest curls each by itself,
+    A quarter lies between two gestures, half bend or stretch each finger wholly, the rest curls each by itself,
     is anything within the limits, or touches a fingertip with the thumb.
     """
     return _sample_pose(rng, shape, _TABLE, LIMITS)
@@ -87,14 +87,14 @@ def _sample_pose(rng: np.random.Generator, shape: HandShape, table: ndarray, lim
         kind = rng.random()
         if kind < 0.24:
             _between_gestures(rng, table, pose)
-        elif kind < 0.64:
-            _free_curls(rng, pose, 0.05)
-        elif kind < 0.71:
+        elif kind < 0.72:
+            _free_curls(rng, pose, 0.03)
+        elif kind < 0.76:
             _free_curls(rng, pose, 0.7)
-        elif kind < 0.78:
+        elif kind < 0.80:
             _anything(rng, limits, pose)
         else:
-            _free_curls(rng, pose, 0.05)
+            _free_curls(rng, pose, 0.03)
             _clip(pose, limits)
             touch_thumb(rng, shape, pose, limits)
         _wrist(rng, pose)
