@@ -132,6 +132,8 @@ def synth_compact() -> TrainConfig:
         samples=1_000_000,
         batch=32,
         optimizer="muon",
+        lr=2e-3,
+        matrix_lr=0.05,
         weight_decay=0.01,
         validation=1024,
     )
