@@ -8,7 +8,6 @@ turn. The seed is one that no training stream and no test set uses.
 
 import dataclasses
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +44,7 @@ def main() -> None:
     depth = np.stack([np.round(read_frame(s, rng)).astype(np.uint16) for s in scenes])
     joints = np.stack([s.joints_mm for s in scenes]).astype(np.float32)
     buffer = io.BytesIO()
-    known = {k: v for k, v in dataclasses.asdict(camera).items() if v not in ((), None)}
-    np.savez_compressed(buffer, depth=depth, joints_mm=joints, camera=np.array(json.dumps(known)))
+    np.savez_compressed(buffer, depth=depth, joints_mm=joints, camera=np.array(camera.to_json()))
     write_whole(OUT, buffer.getvalue())
     print(f"{OUT}: {len(buffer.getvalue()) / 1024:.0f} KiB")
 

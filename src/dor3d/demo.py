@@ -38,8 +38,7 @@ def load_frames(path: Path = FRAMES) -> DemoFrames:
     try:
         with np.load(path, allow_pickle=False) as archive:
             depth, joints, text = archive["depth"], archive["joints_mm"], str(archive["camera"])
-        fields = json.loads(text)
-        camera = Pinhole(**{**fields, "distortion": tuple(fields.get("distortion", ()))})
+        camera = Pinhole.from_json(text)
     except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError, AttributeError, CameraError) as error:
         raise FrameError(
             "The demo's frames cannot be read", got=repr(error)[:200], fix="Install dor3d again: they are part of it."

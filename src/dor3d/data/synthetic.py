@@ -1,6 +1,5 @@
 """The embedded data set: rendered hands without end. Sample i of seed s depends on nothing else."""
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -126,8 +125,7 @@ def _write_set(count: int, camera: Pinhole, seed: int, folder: Path) -> None:
         labels["joints"][name] = scene.joints_mm.round(3).tolist()
         labels["handedness"][name] = "left" if index % 2 else "right"
     (folder / "labels.json").write_text(json.dumps(labels))
-    known = {k: v for k, v in dataclasses.asdict(camera).items() if v not in ((), None)}
-    (folder / "camera.json").write_text(json.dumps(known))
+    (folder / "camera.json").write_text(camera.to_json())
 
 
 def render_frame(camera: Pinhole, seed: int, index: int) -> tuple[Scene, Float[ndarray, "h w"]]:

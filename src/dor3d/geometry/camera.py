@@ -1,5 +1,6 @@
 """Pinhole cameras: projection, lens distortion, named presets of common depth cameras."""
 
+import dataclasses
 import json
 import math
 from dataclasses import dataclass, replace
@@ -165,16 +166,29 @@ class Pinhole:
     def load(cls, path: Path) -> "Pinhole":
         """A camera from a JSON object with this class's fields; fx, fy, cx and cy are required."""
         try:
-            raw: Any = json.loads(Path(path).read_text())
+            text = Path(path).read_text()
+        except (OSError, ValueError) as error:
+            raise CameraError(f"Camera file {path} cannot be used", got=error, expected="a JSON object") from None
+        return cls.from_json(text, f"Camera file {path}")
+
+    def to_json(self) -> str:
+        """A JSON object with this class's fields, without those that say nothing; `from_json` reads it."""
+        return json.dumps({k: v for k, v in dataclasses.asdict(self).items() if v not in ((), None)})
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "The camera") -> "Pinhole":
+        """A camera from such an object; raises CameraError, which names the source."""
+        try:
+            raw: Any = json.loads(text)
             fields = {**raw, "distortion": tuple(float(k) for k in raw.get("distortion", ()))}
             fields |= {name: float(raw[name]) for name in _FLOATS if name in raw}
             fields |= {name: int(raw[name]) for name in _INTEGERS if raw.get(name) is not None}
             return cls(**fields)
         except CameraError:
             raise
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise CameraError(
-                f"Camera file {path} cannot be used",
+                f"{source} cannot be used",
                 got=error,
                 expected="a JSON object with fx, fy, cx, cy and optionally width, height, depth_unit_mm, distortion",
             ) from None
