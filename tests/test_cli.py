@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
@@ -287,16 +286,18 @@ def test_a_missing_extra_is_named(capsys, monkeypatch):
     assert "pip install 'dor3d[train]'" in refused(capsys, "demo")
 
 
-def test_help_is_fast_and_imports_nothing_heavy():
-    heavy = "('torch', 'cv2', 'numpy', 'onnxruntime', 'numba')"
-    code = f"import sys, dor3d.cli; print([m for m in {heavy} if m in sys.modules])"
+def test_help_imports_nothing_heavy():
+    """So it comes at once; `benchmarks/start_speed.py` says how soon."""
+    heavy = "('torch', 'cv2', 'numpy', 'onnxruntime', 'matplotlib', 'numba')"
+    code = f"""
+import contextlib, io, sys
+from dor3d.cli import main
+sys.argv = ["dor3d", "--help"]
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main()
+print([m for m in {heavy} if m in sys.modules])
+"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "dor3d.cli", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 1.0  # 0.25 s on an idle machine; tests share theirs
 
 
 # ---- demo -----------------------------------------------------------------------------------------------------------

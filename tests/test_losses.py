@@ -68,6 +68,22 @@ def test_exact_labels_reach_their_floor_at_the_truth() -> None:
     assert all(axis.grad is not None and axis.grad.abs().max() < 1e-5 for axis in best)
 
 
+def test_metric_loss_is_in_mm_along_every_axis() -> None:
+    prediction, target = made_up(joints=1, batch=1)
+    points = target + torch.tensor([2.0, 0.5, 12.0])
+    none = Prediction(points.clamp(max=30.0), torch.ones_like(points))
+    target = none.points - torch.tensor([2.0, 0.5, 12.0])
+    inside = clamp_to_crop(target, DISCS)
+    got = hand_loss(none, target, DISCS, kind="metric", mm_per_pixel=3.0)
+    expected = 0.0
+    for scale, difference in zip((3.0, 3.0, 1.0), (none.points - inside).flatten().tolist(), strict=True):
+        mm = abs(difference) * scale
+        expected += mm**2 / 10 if mm < 5 else mm - 2.5
+    assert got.joint.item() == pytest.approx(expected, rel=1e-4)
+    assert got.ordinal == 0
+    assert hand_loss(prediction, target, DISCS, kind="metric").ordinal > 0
+
+
 def test_targets_outside_the_crop_are_clamped() -> None:
     prediction, _ = made_up()
     outside = torch.tensor([[-5.0, 99.0, 400.0], [3.0, -1.0, -2.0], [20.0, 4.0, 5.0]]).expand(2, 3, 3)

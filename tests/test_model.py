@@ -11,8 +11,10 @@ import torch
 from dor3d.errors import ModelError
 from dor3d.model.backbone import ALIASES, Trunk
 from dor3d.model.checkpoint import WEIGHTS, load_model, load_weights, save_model, write_tensors
+from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead, PairConv
-from dor3d.model.network import HandNet, ModelConfig, parameter_count, with_uv_maps
+from dor3d.model.inputs import Relief, uv_maps
+from dor3d.model.network import HandNet, ModelConfig, parameter_count
 from dor3d.ordinal import Discretisation
 from dor3d.train.losses import hand_loss
 
@@ -20,22 +22,26 @@ TWO_MAPS = ["lcnet_035", "regnetx_002", "edgenext_xx_small", "starnet_s050"]
 ONE_MAP = ["mobilenetv4_conv_small_035", "mobilenetv3_small_050"]
 LARGE_TWO_MAPS = ["resnet18", "swin-t", "fasternet_t0", "convnext_atto"]
 LARGE_ONE_MAP = ["compact", "efficientnet_lite0", "mobileone_s0", "hgnetv2_b0"]
+HEADS = ["ordinal", "offset"]
 FAST = TWO_MAPS + ONE_MAP
 ALL = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE_TWO_MAPS + LARGE_ONE_MAP)]
 each_backbone = pytest.mark.parametrize("backbone", ALL)
+each_head = pytest.mark.parametrize("head", HEADS)
 
 
 def small(backbone: str, **changes: object) -> ModelConfig:
     return ModelConfig(**{"backbone": backbone, "size": 64, **changes})  # type: ignore[arg-type]
 
 
+@each_head
 @each_backbone
-def test_forward_and_backward(backbone: str) -> None:
-    config = small(backbone)
+def test_forward_and_backward(backbone: str, head: str) -> None:
+    config = small(backbone, head=head)
     net = HandNet(config)
     prediction = net(torch.rand(2, 1, 64, 64) * 2 - 1)
     assert prediction.points.shape == prediction.sigma.shape == (2, 21, 3)
-    assert [tuple(axis.shape) for axis in prediction.logits] == [(2, 21, 2, 32), (2, 21, 2, 32), (2, 21, 4, 75)]
+    shapes = [(2, 21, 2, 32), (2, 21, 2, 32), (2, 21, 4, 75)] if head == "ordinal" else []
+    assert [tuple(axis.shape) for axis in prediction.logits] == shapes
     assert torch.isfinite(prediction.points).all()
     assert (prediction.sigma >= 0).all()
     hand_loss(prediction, torch.rand(2, 21, 3) * 64, config.discretisations()).total.backward()
@@ -44,9 +50,10 @@ def test_forward_and_backward(backbone: str) -> None:
     assert len(used) == len(list(net.parameters()))
 
 
+@each_head
 @each_backbone
-def test_save_and_load_keep_the_outputs(backbone: str, tmp_path: Path) -> None:
-    net = HandNet(small(backbone)).eval()
+def test_save_and_load_keep_the_outputs(backbone: str, head: str, tmp_path: Path) -> None:
+    net = HandNet(small(backbone, head=head, relief=head == "offset")).eval()
     save_model(tmp_path, net)
     again = load_model(tmp_path)
     crop = torch.rand(1, 1, 64, 64)
@@ -54,17 +61,19 @@ def test_save_and_load_keep_the_outputs(backbone: str, tmp_path: Path) -> None:
     assert torch.equal(net(crop).points, again(crop).points)
 
 
+@each_head
 @each_backbone
-def test_folding_changes_nothing(backbone: str) -> None:
+def test_folding_changes_nothing(backbone: str, head: str) -> None:
     torch.manual_seed(0)
-    net = HandNet(small(backbone))
+    net = HandNet(small(backbone, head=head))
     for _ in range(2):  # statistics of some data, so that merged branches have something to get wrong
         net(torch.rand(4, 1, 64, 64))
     crop = torch.rand(2, 1, 64, 64)
     before, after = net.eval()(crop), net.folded()(crop)
     torch.testing.assert_close(after.points, before.points, atol=1e-3, rtol=0)
     torch.testing.assert_close(after.sigma, before.sigma, atol=1e-2, rtol=0)
-    assert parameter_count(net.folded()) < parameter_count(net)
+    if head == "ordinal":
+        assert parameter_count(net.folded()) < parameter_count(net)
 
 
 @pytest.mark.parametrize("name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "swin-t"))])
@@ -177,20 +186,62 @@ def test_sigma_counts_disagreement_between_positions() -> None:
     assert sigma.item() == pytest.approx(10.0, abs=0.1)
 
 
-def test_decode_stays_in_float32_under_autocast() -> None:
-    net = HandNet(small("lcnet_035")).eval()
+@each_head
+def test_decode_stays_in_float32_under_autocast(head: str) -> None:
+    net = HandNet(small("lcnet_035", head=head)).eval()
     crop = torch.rand(2, 1, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
         low = net(crop)
-    assert low.points.dtype == low.sigma.dtype == low.logits[0].dtype == torch.float32
+    assert {t.dtype for t in (low.points, low.sigma, *low.logits)} == {torch.float32}
     assert (low.points - net(crop).points).abs().max() < 1.0
 
 
 def test_uv_maps_follow_the_paper() -> None:
-    maps = with_uv_maps(torch.full((1, 1, 4, 8), -1.0))
-    assert maps[0, 1, 3, 6] == 6 / 8  # U = j / W
-    assert maps[0, 2, 3, 6] == 3 / 4  # V = i / H
-    assert (maps[:, 0] == -1).all()
+    maps = uv_maps(torch.full((1, 1, 4, 8), -1.0))
+    assert maps[0, 0, 3, 6] == 6 / 8  # U = j / W
+    assert maps[0, 1, 3, 6] == 3 / 4  # V = i / H
+    assert HandNet(small("lcnet_035")).trunk.in_channels == 3
+    assert HandNet(small("lcnet_035", uv_maps=False)).trunk.in_channels == 1
+
+
+def test_relief_shows_slopes_and_slices() -> None:
+    """A plane that falls to the right by 0.02 a pixel: its slope everywhere, none down; every slice crosses 0 once."""
+    crop = (torch.arange(65) - 32).float().mul(0.02).expand(1, 1, 65, 65)
+    maps = Relief()(crop)
+    assert maps.shape == (1, Relief.channels, 65, 65)
+    torch.testing.assert_close(maps[0, 0, :, 1:-1], torch.full((65, 63), 0.4))
+    torch.testing.assert_close(maps[0, 1], torch.zeros(65, 65), atol=1e-5, rtol=0)
+    assert maps.abs().max() <= 1
+    zeros = maps[0, 2:, 0].abs().argmin(-1)
+    assert zeros.tolist() == [2, 12, 22, 32, 42, 52, 62]  # -0.6, -0.4, ... 0.6
+
+
+def test_convention_offset_head_layout() -> None:
+    """Joint a's cells answer from their own middles; the weights choose between them; depth has weights of its own."""
+    joints, grid, size = 3, 4, 32
+    head = OffsetHead(1, grid, joints, size, 300.0)
+    for conv in (head.weights, head.answers):
+        torch.nn.init.zeros_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+    head.weights.weight.data[1] = 1.0  # joint 1 in the plane looks at the cell with the feature ...
+    head.weights.weight.data[joints + 2] = 1.0  # ... and joint 2 in depth
+    head.answers.bias.data[joints + 1] = 0.25  # joint 1 lies a quarter of a cell below
+    head.answers.weight.data[2 * joints + 2] = 0.01  # joint 2 is deep where the feature is
+    features = torch.zeros(1, 1, grid, grid)
+    features[0, 0, 3, 1] = 100.0
+    points, sigma, _ = head(features)
+    torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 150.0]))  # all cells alike: the middle
+    torch.testing.assert_close(points[0, 1], torch.tensor([12.0, 30.0, 150.0]))
+    torch.testing.assert_close(points[0, 2], torch.tensor([16.0, 16.0, 210.0]))
+    assert sigma[0, 1, 0] < 0.01  # one cell alone speaks
+    assert sigma[0, 0, 0].item() == pytest.approx(8 * (15 / 12) ** 0.5, rel=1e-3)  # four even columns, 8 px apart
+
+
+def test_an_offset_head_needs_three_strides() -> None:
+    trunk = Trunk("lcnet_035", 64)
+    trunk.early = trunk.early[:2]
+    with pytest.raises(ModelError, match="no map of every stride"):
+        trunk.pyramid_channels()
 
 
 def test_config_round_trip() -> None:

@@ -78,16 +78,17 @@ def test_a_run_leaves_model_config_and_metrics(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_one_batch_is_learnt_by_heart() -> None:
+@pytest.mark.parametrize(("head", "loss"), [("ordinal", "balanced"), ("offset", "metric")])
+def test_one_batch_is_learnt_by_heart(head: str, loss: str) -> None:
     torch.manual_seed(0)
-    config = tiny().model
+    config = dataclasses.replace(tiny().model, head=head)  # type: ignore[arg-type]
     net = HandNet(config)
     crop, points = next(batches(Balls(0), 8, range(1)))
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(150):
         prediction = net(crop)
         optimizer.zero_grad()
-        hand_loss(prediction, points, config.discretisations()).total.backward()
+        hand_loss(prediction, points, config.discretisations(), kind=loss).total.backward()  # type: ignore[arg-type]
         optimizer.step()
     assert (net(crop).points - points).abs().mean() < 1.5
 
@@ -124,12 +125,14 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
         assert (found * (u @ v)).sum() / found.norm() / (u @ v).norm() > 0.95  # towards the nearest orthogonal one
 
 
-def test_muon_takes_the_backbones_matrices_and_leaves_the_head() -> None:
-    net = HandNet(tiny().model)
+@pytest.mark.parametrize("head", ["ordinal", "offset"])
+def test_muon_takes_hidden_matrices_and_leaves_the_head(head: str) -> None:
+    net = HandNet(dataclasses.replace(tiny().model, head=head))  # type: ignore[arg-type]
     optimizer = make_optimizer(net, tiny(optimizer="muon", lr=1e-3, matrix_lr=0.02))
     groups = {group["matrix"]: group for group in optimizer.param_groups}
     chosen = {id(p) for p in groups[True]["params"]}
-    assert chosen == {id(p) for p in matrices(net.trunk)} and chosen
+    hidden = matrices(net.trunk) + (matrices(net.neck) if net.neck else [])
+    assert chosen == {id(p) for p in hidden} and chosen
     assert not chosen & {id(p) for p in net.head.parameters()}
     assert groups[True]["scale"] == pytest.approx(20) and groups[False]["scale"] == 1
     everything = [id(p) for group in optimizer.param_groups for p in group["params"]]

@@ -57,6 +57,7 @@ class Trunk(nn.Module):
         self, name: str, size: int, in_channels: int = 3, pretrained: bool = False, drop_path: float | None = None
     ) -> None:
         super().__init__()
+        self.size, self.in_channels = size, in_channels
         net = _create(ALIASES.get(name, name), size, in_channels, pretrained, drop_path)
         early, late = _split(net, name)
         self.early, self.late = nn.Sequential(*early), nn.ModuleList(late)
@@ -84,9 +85,37 @@ class Trunk(nn.Module):
             maps.append(x)
         return [self._finish(m) for m in maps]
 
-    def _finish(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
+    def pyramid(self, x: Float[Tensor, "b c s s"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The last maps of strides 8 and 16, and the last of all (stride 32), NCHW.
+
+        Raises ModelError for a backbone without one of the first two.
+        """
+        maps: dict[int, Tensor] = {}
+        side = x.shape[-1]
+        for block in self.early:
+            x = block(x)
+            maps[int(side) // int(x.shape[2])] = x  # rows or columns: maps are square; a tracer's sizes are tensors
+        if missing := {8, 16} - maps.keys():
+            raise ModelError("The backbone has no map of every stride", got=f"none of {missing}", expected="8, 16, 32")
+        for block in self.late:
+            x = block(x)
+        return self._nchw(maps[8]), self._nchw(maps[16]), self._finish(x)
+
+    @torch.no_grad()
+    def pyramid_channels(self) -> tuple[int, int, int]:
+        """Channels of the three maps, found with a dummy forward."""
+        first = next(self.parameters())
+        was_training = self.training
+        self.eval()  # batch statistics stay as made
+        maps = self.pyramid(first.new_zeros(1, self.in_channels, self.size, self.size))
+        self.train(was_training)
+        return maps[0].shape[1], maps[1].shape[1], maps[2].shape[1]
+
+    def _nchw(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2) if self.maps_are_nhwc else x
+
+    def _finish(self, x: Tensor) -> Tensor:
+        return self._nchw(self.norm(x))
 
 
 def reparameterised(trunk: nn.Module) -> nn.Module:

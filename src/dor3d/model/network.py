@@ -1,7 +1,8 @@
 """The network: a crop in, crop points and their standard deviations out.
 
 Source: DOR3D-Net (Figures 2 and 3). The in-plane coordinate maps U = j / W and V = i / H are made inside the forward
-and concatenated to the depth (section 3.1), so a caller hands over a one-channel crop.
+and concatenated to the depth (section 3.1), so a caller hands over a one-channel crop. The `offset` head on a neck, and
+the relief channels, are not the paper's: a small network learns from fewer samples with them (docs/log.md).
 """
 
 import dataclasses
@@ -16,13 +17,18 @@ from torch import Tensor, nn
 
 from dor3d.errors import ModelError
 from dor3d.model.backbone import Trunk, reparameterised
+from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
+from dor3d.model.inputs import Relief, uv_maps
+from dor3d.model.neck import Neck
 from dor3d.model.prediction import Prediction
 from dor3d.ordinal import Discretisation, Labels
 from dor3d.skeleton import JOINTS
 
 Spacing = Literal["normal", "uniform"]
 Features = Literal["xy_z", "xyz"]
+Head = Literal["ordinal", "offset"]
+_CHOICES = {"head": Head, "z_discretisation": Spacing, "labels": Labels, "features": Features}
 CELL = 32  # backbones reduce by this much; a crop's side is a multiple of it
 
 
@@ -35,11 +41,14 @@ class ModelConfig:
         joints: names of the joints, in the order of the output.
         size: side S of the crop in pixels, a multiple of 32.
         cube_mm: what a crop holds: in-plane side and depth D, in mm.
+        head: `ordinal` (the paper), on the last stage's maps; or `offset`, on a map of stride 8 that a neck merges.
+        neck: channels of the neck.
         xy_bins: thresholds of x and of y; 0: S / 2 (the paper).
         z_bins: thresholds of z; 0: D / 4 (the paper).
         z_discretisation, z_levels: `normal` with that many levels, or `uniform`.
         labels: what the thresholds are taught: `hard` (the paper) or `exact`.
         uv_maps: concatenate U and V to the depth.
+        relief: concatenate slopes and slices of the depth, too.
         features: `xy_z`, two maps where the backbone has them, or `xyz`, its last one for all.
         drop_path: stochastic depth of the backbone; None: timm's default for it.
 
@@ -50,12 +59,15 @@ class ModelConfig:
     joints: tuple[str, ...] = JOINTS
     size: int = 128
     cube_mm: tuple[float, float] = (280.0, 300.0)
+    head: Head = "ordinal"
+    neck: int = 128
     xy_bins: int = 0
     z_bins: int = 0
     z_discretisation: Spacing = "normal"
     z_levels: int = 4
     labels: Labels = "exact"
     uv_maps: bool = True
+    relief: bool = False
     features: Features = "xy_z"
     drop_path: float | None = None
 
@@ -66,7 +78,7 @@ class ModelConfig:
             raise ModelError("Joints must be named, each once", got=self.joints)
         if len(self.cube_mm) != 2 or min(self.cube_mm) <= 0:
             raise ModelError("The cube needs two positive sides", got=self.cube_mm, expected="(in-plane, depth) in mm")
-        for name, kind in (("z_discretisation", Spacing), ("labels", Labels), ("features", Features)):
+        for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
 
@@ -101,19 +113,43 @@ class HandNet(nn.Module):
     Args:
         config: what to build.
         pretrained: start the backbone from ImageNet weights (through timm).
+
+    Raises ModelError for a backbone that the head cannot stand on.
     """
 
     def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.trunk = Trunk(config.backbone, config.size, 3 if config.uv_maps else 1, pretrained, config.drop_path)
+        self.relief = Relief() if config.relief else None
+        channels = 1 + 2 * config.uv_maps + (Relief.channels if config.relief else 0)
+        self.trunk = Trunk(config.backbone, config.size, channels, pretrained, config.drop_path)
         self.two_maps = self.trunk.two_maps and config.features == "xy_z"
-        self.head = OrdinalHead(self.trunk.channels, self.trunk.grid, len(config.joints), config.discretisations())
+        joints = len(config.joints)
+        self.neck: Neck | None = None
+        self.head: OrdinalHead | OffsetHead
+        if config.head == "offset":
+            self.neck = Neck(self.trunk.pyramid_channels(), config.neck)
+            self.head = OffsetHead(config.neck, config.size // 8, joints, config.size, config.cube_mm[1])
+        else:
+            self.head = OrdinalHead(self.trunk.channels, self.trunk.grid, joints, config.discretisations())
 
     def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
         """Normalised depth in [-1, 1] to crop points (p px, q px, r mm) and their sigma, both [B, A, 3]."""
-        xy, z = self.trunk(with_uv_maps(crop) if self.config.uv_maps else crop)
-        return self.head(xy if self.two_maps else z, z)
+        x = self._channels(crop)
+        if isinstance(self.head, OrdinalHead):
+            xy, z = self.trunk(x)
+            return self.head(xy if self.two_maps else z, z)
+        if self.neck is None:
+            raise ModelError("An offset head needs a neck")
+        return self.head(self.neck(*self.trunk.pyramid(x)))
+
+    def _channels(self, crop: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c s s"]:
+        channels = [crop]
+        if self.config.uv_maps:
+            channels.append(uv_maps(crop))
+        if self.relief is not None:
+            channels.append(self.relief(crop))
+        return torch.cat(channels, 1)
 
     def folded(self) -> "HandNet":
         """A copy in eval mode for inference: pairs and parallel branches merged, the same outputs."""
@@ -121,14 +157,6 @@ class HandNet(nn.Module):
         net.trunk = reparameterised(net.trunk)
         net.head.fold()
         return net
-
-
-def with_uv_maps(crop: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """The depth with the maps U = j / W and V = i / H beside it."""
-    b, _, h, w = crop.shape
-    u = (torch.arange(w, device=crop.device, dtype=crop.dtype) / w).view(1, 1, 1, w).expand(b, 1, h, w)
-    v = (torch.arange(h, device=crop.device, dtype=crop.dtype) / h).view(1, 1, h, 1).expand(b, 1, h, w)
-    return torch.cat([crop, u, v], 1)
 
 
 def parameter_count(net: nn.Module) -> int:

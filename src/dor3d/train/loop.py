@@ -146,14 +146,20 @@ class _Run:
         target = batch.points.to(self.device, non_blocking=True)
         with _autocast(self.device):
             prediction = self.net(crop)
+        model = self.config.model
         loss = hand_loss(
-            prediction, target, self.discretisations, kind=self.config.loss, labels=self.config.model.labels
+            prediction,
+            target,
+            self.discretisations,
+            kind=self.config.loss,
+            labels=model.labels,
+            mm_per_pixel=model.cube_mm[0] / model.size,
         )
         self._check(loss.total, number)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         self._update(number)
-        mm = error_mm(prediction.points.detach(), target, self.config.model)
+        mm = error_mm(prediction.points.detach(), target, model)
         parts = {"loss": loss.total, "joint": loss.joint, "ordinal": loss.ordinal, "error_mm": mm}
         return {name: value.detach() for name, value in parts.items()}
 

@@ -7,7 +7,10 @@ positions and over joints. Two options for the joint loss (smooth L1 of px, px a
 - `paper` sums it over the joints, as written: its gradient then outweighs the ordinal one about 30 to 1;
 - `balanced` takes its mean over the joints.
 
-Both are means over the batch. Targets outside the crop are clamped to it, since an ordinal decode cannot leave it.
+`metric` is ours, for heads that are taught no thresholds (and for any other): smooth L1 in mm along all three axes,
+turning at 5 mm, a mean over the joints, with the ordinal loss as in `balanced` where there are thresholds.
+
+All are means over the batch. Targets outside the crop are clamped to it, since an ordinal decode cannot leave it.
 """
 
 from collections.abc import Sequence
@@ -22,9 +25,10 @@ from dor3d.errors import InputError
 from dor3d.model.prediction import Prediction
 from dor3d.ordinal import Discretisation, Labels, encode
 
-LossName = Literal["paper", "balanced"]
+LossName = Literal["paper", "balanced", "metric"]
 JOINT_WEIGHT: Final = 3.0
 ORDINAL_WEIGHT: Final = 2.0
+_METRIC_TURN_MM: Final = 5.0
 
 
 class LossParts(NamedTuple):
@@ -42,21 +46,29 @@ def hand_loss(
     *,
     kind: LossName = "balanced",
     labels: Labels = "exact",
+    mm_per_pixel: float = 1.0,
 ) -> LossParts:
     """The loss of a batch.
 
     Args:
-        prediction: with logits, [B, A, positions, K] per axis.
+        prediction: with logits, [B, A, positions, K] per axis; without any, the ordinal loss is 0.
         target: true crop points (px, px, mm).
         discretisations: of x, y and z.
+        mm_per_pixel: of the crop, for `metric`.
 
     Raises InputError for another `kind`.
     """
     if kind not in get_args(LossName):
         raise InputError("Unknown loss", got=kind, expected=" or ".join(get_args(LossName)))
     inside = clamp_to_crop(target, discretisations)
-    joint = joint_loss(prediction.points, inside, "sum" if kind == "paper" else "mean")
-    ordinal = ordinal_loss(prediction.logits, inside, discretisations, labels)
+    if kind == "metric":
+        scale = target.new_tensor([mm_per_pixel, mm_per_pixel, 1.0])
+        joint = joint_loss(prediction.points * scale, inside * scale, "mean", _METRIC_TURN_MM)
+    else:
+        joint = joint_loss(prediction.points, inside, "sum" if kind == "paper" else "mean")
+    ordinal = target.new_zeros(())
+    if prediction.logits:
+        ordinal = ordinal_loss(prediction.logits, inside, discretisations, labels)
     return LossParts(JOINT_WEIGHT * joint + ORDINAL_WEIGHT * ordinal, joint, ordinal)
 
 
@@ -67,10 +79,13 @@ def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Disc
 
 
 def joint_loss(
-    points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"], over_joints: Literal["sum", "mean"]
+    points: Float[Tensor, "b a 3"],
+    target: Float[Tensor, "b a 3"],
+    over_joints: Literal["sum", "mean"],
+    turn: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Smooth L1, summed over the coordinates, summed or averaged over the joints, averaged over the batch."""
-    each = F.smooth_l1_loss(points.float(), target.float(), reduction="none").sum(-1)
+    """Smooth L1 (square below `turn`): a sum over coordinates, a sum or mean over joints, a mean over the batch."""
+    each = F.smooth_l1_loss(points.float(), target.float(), reduction="none", beta=turn).sum(-1)
     return (each.sum(-1) if over_joints == "sum" else each.mean(-1)).mean()
 
 

@@ -26,7 +26,8 @@ def make_optimizer(net: HandNet, config: TrainConfig) -> torch.optim.AdamW:
     """The optimizer that a config names; groups carry `scale`, their learning rate's ratio to the config's."""
     if config.optimizer == "adamw":
         return torch.optim.AdamW(_groups(net, config, set()), lr=config.lr, fused=True)
-    return Muon(_groups(net, config, {id(p) for p in matrices(net.trunk)}), lr=config.lr, fused=True)
+    head = {id(p) for p in net.head.parameters()}  # an output layer is none of Muon's
+    return Muon(_groups(net, config, {id(p) for p in matrices(net) if id(p) not in head}), lr=config.lr, fused=True)
 
 
 def matrices(module: nn.Module) -> list[nn.Parameter]:

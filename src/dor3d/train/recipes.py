@@ -127,14 +127,15 @@ def get_recipe(name: str) -> TrainConfig:
 def synth_compact() -> TrainConfig:
     """The small network on the synthetic stream, fit for a CPU. All of it our choice."""
     return TrainConfig(
-        model=ModelConfig(backbone="compact", size=96, cube_mm=(280.0, 300.0)),
+        model=ModelConfig(backbone="compact", size=96, cube_mm=(280.0, 300.0), head="offset", relief=True),
         data={"kind": "synthetic"},
         samples=1_000_000,
-        batch=32,
+        batch=64,
         optimizer="muon",
         lr=2e-3,
         matrix_lr=0.05,
         weight_decay=0.01,
+        loss="metric",
         validation=1024,
     )
 
