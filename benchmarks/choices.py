@@ -1,0 +1,127 @@
+"""What the compact network is made of, chosen by measurement: variants of `synth-compact`, trained on equal samples.
+
+    python benchmarks/choices.py heads|losses|inputs|backbones [--samples 102400] [--jobs 2] [--out runs/choices]
+
+Each variant is a run of `dor3d train synth-compact` with some fields changed, one thread each, `--jobs` at a time. The
+order of samples is the same for all. Finished runs are not trained again, stopped ones go on. The table holds the mean
+error on 1,024 held-out crops (drawn as `clear`, none in common with it), parameters of the exported network, its size,
+its latency (onnxruntime, one thread, one crop) and the samples that training took in a CPU second.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dor3d.model.checkpoint import load_model
+from dor3d.model.network import parameter_count
+from dor3d.runtime.export import export_onnx
+from dor3d.runtime.onnx import OnnxModel
+
+_ORDINAL: Final = "--head ordinal --loss balanced"
+GROUPS: Final[dict[str, dict[str, str]]] = {
+    "heads": {
+        "offset": "",
+        "ordinal, exact labels": _ORDINAL,
+        "ordinal, hard labels": f"{_ORDINAL} --labels hard",
+    },
+    "losses": {
+        "offset, metric": "",
+        "offset, balanced": "--loss balanced",
+        "ordinal, balanced": _ORDINAL,
+        "ordinal, paper": "--head ordinal --loss paper",
+    },
+    "inputs": {
+        "depth, U, V and relief": "",
+        "depth, U and V": "--relief false",
+        "depth and relief": "--uv-maps false",
+    },
+    "backbones": {
+        name: f"--backbone {name}"
+        for name in (
+            "mobilenetv4_conv_small", "mobilenetv4_conv_small_050", "lcnet_100", "regnetx_002", "edgenext_xx_small",
+            "hgnetv2_b0",
+        )
+    },
+}  # fmt: skip
+
+
+class Row(NamedTuple):
+    """What one variant measures."""
+
+    error_mm: float
+    parameters: int
+    megabytes: float
+    latency_ms: float
+    samples_per_cpu_s: float
+
+
+def train(out: Path, fields: str, samples: int) -> None:
+    """Train one variant, or go on with it; leaves cpu.json with the CPU seconds of the whole run."""
+    if (out / "cpu.json").exists():
+        return
+    command = [Path(sys.executable).with_name("dor3d"), "train", "synth-compact", "--out", out, "--resume"]
+    command += ["--samples", str(samples), "--threads", "1", "--workers", "0", "--log-every", "100", *fields.split()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(map(str, command))} failed; run it alone to see why")
+    (out / "cpu.json").write_text(json.dumps(usage.ru_utime + usage.ru_stime))
+
+
+def measure(out: Path, samples: int) -> Row:
+    """The row of a finished run."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    error = next(line["validation_mm"] for line in reversed(lines) if "validation_mm" in line)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        export_onnx(out, file)
+        model, megabytes = OnnxModel(file, threads=1), file.stat().st_size / 1e6
+    count = parameter_count(load_model(out).folded())
+    return Row(error, count, megabytes, _latency_ms(model), samples / json.loads((out / "cpu.json").read_text()))
+
+
+def _latency_ms(model: OnnxModel, rounds: int = 200) -> float:
+    crop = np.random.default_rng(0).uniform(-1, 1, (1, 1, model.card.size, model.card.size)).astype(np.float32)
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        model(crop)
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times))
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("group", choices=GROUPS)
+    parser.add_argument("--samples", type=int, default=102_400)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/choices"))
+    args = parser.parse_args()
+    variants = GROUPS[args.group]
+    folders = {
+        name: args.out / (fields.replace("--", "").replace(" ", "-") or "own") for name, fields in variants.items()
+    }
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(lambda name: train(folders[name], variants[name], args.samples), variants))
+    print("| variant | held out (mm) | parameters (M) | file (MB) | latency (ms) | samples a CPU second |")
+    print("|---|---|---|---|---|---|")
+    for name, folder in folders.items():
+        row = measure(folder, args.samples)
+        print(
+            f"| {name} | {row.error_mm:.2f} | {row.parameters / 1e6:.2f} | {row.megabytes:.1f} "
+            f"| {row.latency_ms:.2f} | {row.samples_per_cpu_s:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
