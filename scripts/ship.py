@@ -20,7 +20,7 @@ from dor3d.data.testsets import CLEAR_COUNT, VERSION, clear, tracked
 from dor3d.files import write_whole
 from dor3d.model.backbone import ALIASES
 from dor3d.model.checkpoint import load_model, save_model
-from dor3d.model.network import parameter_count
+from dor3d.model.network import ModelConfig, parameter_count
 from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import FINGER_JOINTS
@@ -68,18 +68,18 @@ def card(run: Path, config: TrainConfig, samples: int, results: dict[str, Any], 
             errors = list(r["per_joint_mm"].values())
             fingers.append(f"{sum(errors[j] for j in joints) / 4:.1f}")
         rows.append(f"| `{name}` | {r['frames']} | {r['mean_mm']:.2f} | {rates} | {' / '.join(fingers)} |")
-    parameters = parameter_count(load_model(run)) / 1e6
+    parameters = parameter_count(load_model(run).folded()) / 1e6
     backbone = ALIASES.get(model.backbone, model.backbone)
     return f"""# compact
 
-A small DOR3D-Net: the model that `dor3d predict` uses unless told otherwise. Licence: Apache-2.0, as the rest of dor3d.
+The model that `dor3d predict` uses unless told otherwise. Licence: Apache-2.0, as the rest of dor3d.
 
 | | |
 |---|---|
 | backbone | timm's {backbone}, random initial weights |
 | input | {model.size} x {model.size} crop, cube {model.cube_mm[0]:g} x {model.cube_mm[0]:g} x {model.cube_mm[1]:g} mm |
-| head | dense ordinal regression, {model.labels} labels, {model.z_discretisation} discretisation in depth |
-| parameters | {parameters:.2f} M in training; two channels of each threshold become one in the file |
+| head | {_head(model)} |
+| parameters | {parameters:.2f} M |
 | data | {samples:,} rendered crops (`dor3d.data.synthetic`), each seen once |
 | training | {config.optimizer}, loss `{config.loss}`, batch {config.batch}, average of weights {config.ema} |
 | weights | half precision, computed in float32 |
@@ -100,6 +100,12 @@ On the frozen test sets (version {VERSION}), crops centred 10 mm (1 sd per axis)
 
 {LIMITS}
 """
+
+
+def _head(model: ModelConfig) -> str:
+    if model.head == "offset":
+        return f"dense offsets with learned weights, on a map of stride 8 ({model.neck} channels)"
+    return f"dense ordinal regression, {model.labels} labels, {model.z_discretisation} discretisation in depth"
 
 
 def keep_checkpoint(run: Path) -> None:
