@@ -36,10 +36,10 @@ def main() -> None:
     demo = load_frames()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        np.save(place / "frame.npy", demo.depth[0])
-        (place / "camera.json").write_text(demo.camera.to_json())
-        predict = ["predict", "frame.npy", "--camera", "camera.json", "--no-overlay", "--out", "out"]
-        predict = [str(place / word) if word in ("frame.npy", "camera.json", "out") else word for word in predict]
+        frame, camera = place / "frame.npy", place / "camera.json"
+        np.save(frame, demo.depth[0])
+        camera.write_text(demo.camera.to_json())
+        predict = ["predict", str(frame), "--camera", str(camera), "--no-overlay", "--out", str(place / "out")]
         for name, words in (("dor3d --help", ["--help"]), ("dor3d predict, one frame", predict)):
             times = seconds([args.dor3d, *words], args.rounds)
             print(f"{name}: {times.min():.2f} s at best, {np.median(times):.2f} s in the median of {args.rounds}")

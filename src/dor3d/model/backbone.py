@@ -96,7 +96,12 @@ class Trunk(nn.Module):
             x = block(x)
             maps[int(side) // int(x.shape[2])] = x  # rows or columns: maps are square; a tracer's sizes are tensors
         if missing := {8, 16} - maps.keys():
-            raise ModelError("The backbone has no map of every stride", got=f"none of {missing}", expected="8, 16, 32")
+            raise ModelError(
+                "The backbone has no map of every stride",
+                got=f"none of {sorted(missing)}",
+                expected="8, 16, 32",
+                fix="Use --head ordinal, or another backbone.",
+            )
         for block in self.late:
             x = block(x)
         return self._nchw(maps[8]), self._nchw(maps[16]), self._finish(x)

@@ -136,12 +136,10 @@ class HandNet(nn.Module):
     def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
         """Normalised depth in [-1, 1] to crop points (p px, q px, r mm) and their sigma, both [B, A, 3]."""
         x = self._channels(crop)
-        if isinstance(self.head, OrdinalHead):
-            xy, z = self.trunk(x)
-            return self.head(xy if self.two_maps else z, z)
-        if self.neck is None:
-            raise ModelError("An offset head needs a neck")
-        return self.head(self.neck(*self.trunk.pyramid(x)))
+        if self.neck is not None:
+            return self.head(self.neck(*self.trunk.pyramid(x)))
+        xy, z = self.trunk(x)
+        return self.head(xy if self.two_maps else z, z)
 
     def _channels(self, crop: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c s s"]:
         channels = [crop]

@@ -24,6 +24,8 @@ class OffsetHead(nn.Module):
         depth_mm: the cube's depth D.
     """
 
+    places: Tensor
+
     def __init__(self, channels: int, grid: int, joints: int, size: int, depth_mm: float) -> None:
         super().__init__()
         self.joints, self.cell, self.depth_mm = joints, size / grid, depth_mm
@@ -33,10 +35,8 @@ class OffsetHead(nn.Module):
         rows, columns = torch.meshgrid(middles, middles, indexing="ij")
         self.register_buffer("places", torch.stack([columns, rows]).flatten(1), persistent=False)
 
-    places: Tensor
-
     def forward(self, features: Float[Tensor, "b f h h"]) -> Prediction:
-        """Weighted means of all cells' answers, and the standard deviations of these; float32 whatever the map is."""
+        """Weighted means of all cells' answers (px, px, mm) and their standard deviations, in float32 always."""
         b = features.shape[0]
         # a softmax over the last axis, with a channel's cells side by side
         weights = self.weights(features).float().reshape(b, 2, self.joints, -1).softmax(-1)
