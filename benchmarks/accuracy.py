@@ -16,6 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import spearmanr
 
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.data.testsets import CLEAR_COUNT, clear, tracked
@@ -42,9 +43,9 @@ def predict(model: OnnxModel, source: SyntheticHands, count: int) -> tuple[np.nd
 
 
 def measure(model: OnnxModel, source: SyntheticHands, count: int) -> dict[str, Any]:
-    """Mean error, per joint, success rates and how often errors lie within 1 and 2 sigma."""
+    """Mean error, per joint, success rates, how often errors lie within 1 and 2 sigma and how sigma ranks them."""
     predicted, true, sigma = predict(model, source, count)
-    errors = joint_errors(predicted, true)
+    errors, spread = joint_errors(predicted, true), np.linalg.norm(sigma, axis=-1)
     curve = success_curve(errors, _CURVE_MM)
     per_axis = predicted - true
     return {
@@ -56,6 +57,10 @@ def measure(model: OnnxModel, source: SyntheticHands, count: int) -> dict[str, A
         "success_max": {f"{mm:.0f}": round(100 * float(curve[int(mm)]), 2) for mm in (10, 20, 30, 40, 60, 80)},
         "curve": curve.round(4).tolist(),
         "within_sigma": [float(within_sigma(per_axis, sigma, k).mean()) for k in (1.0, 2.0)],
+        "sigma_ranks": {
+            "joints": float(spearmanr(errors.ravel(), spread.ravel()).statistic),
+            "hands": float(spearmanr(errors.mean(1), spread.mean(1)).statistic),
+        },
     }
 
 
@@ -89,7 +94,8 @@ def main() -> None:
         inside = " and ".join(f"{100 * share:.1f} %" for share in r["within_sigma"])
         means = f"mean {r['mean_mm']:.2f} mm, median {r['median_mm']:.2f}"
         print(f"{name}: {r['frames']} frames, {means}; worst joint {rates}")
-        print(f"    along x, y, z {r['axes_mm']}; within 1 and 2 sigma: {inside}")
+        ranks = ", ".join(f"{what} {value:.2f}" for what, value in r["sigma_ranks"].items())
+        print(f"    along x, y, z {r['axes_mm']}; within 1 and 2 sigma: {inside}; errors' rank correlation: {ranks}")
     if args.out:
         write_whole(args.out / "accuracy.json", json.dumps(results, indent=1))
         draw(results, args.out / "success_curve.png")

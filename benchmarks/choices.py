@@ -45,13 +45,13 @@ GROUPS: Final[dict[str, dict[str, str]]] = {
         "depth and relief": "--uv-maps false",
     },
     "backbones": {
-        name: f"--backbone {name}"
-        for name in (
-            "mobilenetv4_conv_small", "mobilenetv4_conv_small_050", "lcnet_100", "regnetx_002", "edgenext_xx_small",
-            "hgnetv2_b0",
-        )
+        "mobilenetv4_conv_small": "",
+        **{
+            name: f"--backbone {name}"
+            for name in ("mobilenetv4_conv_small_050", "lcnet_100", "regnetx_002", "edgenext_xx_small", "hgnetv2_b0")
+        },
     },
-}  # fmt: skip
+}
 
 
 class Row(NamedTuple):
