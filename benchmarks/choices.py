@@ -1,11 +1,13 @@
 """What the compact network is made of, chosen by measurement: variants of `synth-compact`, trained on equal samples.
 
-    python benchmarks/choices.py heads|losses|inputs|backbones [--samples 102400] [--jobs 2] [--out runs/choices]
+    python benchmarks/choices.py GROUP... [--samples 102400] [--jobs 2] [--out runs/choices] [--finished]
 
+Groups: heads, losses, inputs, backbones.
 Each variant is a run of `dor3d train synth-compact` with some fields changed, one thread each, `--jobs` at a time. The
-order of samples is the same for all. Finished runs are not trained again, stopped ones go on. The table holds the mean
-error on 1,024 held-out crops (drawn as `clear`, none in common with it), parameters of the exported network, its size,
-its latency (onnxruntime, one thread, one crop) and the samples that training took in a CPU second.
+order of samples is the same for all. A variant that several groups share is one run. Finished runs are not trained
+again, stopped ones go on; --finished trains nothing and shows what there is. A table holds the mean error on 1,024
+held-out crops (drawn as `clear`, none in common with it), parameters of the exported network, its size, its latency
+(onnxruntime, one thread, one crop) and the samples that training took in a CPU second.
 """
 
 import argparse
@@ -102,25 +104,40 @@ def _latency_ms(model: OnnxModel, rounds: int = 200) -> float:
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("group", choices=GROUPS)
+    parser.add_argument("groups", nargs="+", choices=GROUPS)
     parser.add_argument("--samples", type=int, default=102_400)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/choices"))
+    parser.add_argument("--finished", action="store_true")
     args = parser.parse_args()
-    variants = GROUPS[args.group]
-    folders = {
-        name: args.out / (fields.replace("--", "").replace(" ", "-") or "own") for name, fields in variants.items()
-    }
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda name: train(folders[name], variants[name], args.samples), variants))
-    print("| variant | held out (mm) | parameters (M) | file (MB) | latency (ms) | samples a CPU second |")
-    print("|---|---|---|---|---|---|")
-    for name, folder in folders.items():
-        row = measure(folder, args.samples)
-        print(
-            f"| {name} | {row.error_mm:.2f} | {row.parameters / 1e6:.2f} | {row.megabytes:.1f} "
-            f"| {row.latency_ms:.2f} | {row.samples_per_cpu_s:.0f} |"
-        )
+    if not args.finished:
+        every = dict.fromkeys(fields for group in args.groups for fields in GROUPS[group].values())
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda fields: train(folder_of(args.out, fields), fields, args.samples), every))
+    for group in args.groups:
+        print(table(GROUPS[group], args.out, args.samples))
+
+
+def folder_of(out: Path, fields: str) -> Path:
+    """Where the run with these fields changed is kept."""
+    return out / (fields.replace("--", "").replace(" ", "-") or "own")
+
+
+def table(variants: dict[str, str], out: Path, samples: int) -> str:
+    """The finished variants as a table."""
+    lines = [
+        "| variant | held out (mm) | parameters (M) | file (MB) | latency (ms) | samples a CPU second |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, fields in variants.items():
+        folder = folder_of(out, fields)
+        if (folder / "cpu.json").exists():
+            row = measure(folder, samples)
+            lines.append(
+                f"| {name} | {row.error_mm:.2f} | {row.parameters / 1e6:.2f} | {row.megabytes:.1f} "
+                f"| {row.latency_ms:.2f} | {row.samples_per_cpu_s:.0f} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

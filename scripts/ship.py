@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import json
 import tempfile
+import textwrap
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,7 +85,7 @@ The model that `dor3d predict` uses unless told otherwise. Licence: Apache-2.0, 
 | training | {config.optimizer}, loss `{config.loss}`, batch {config.batch}, average of weights {config.ema} |
 | weights | half precision, computed in float32 |
 
-{notes}
+{textwrap.fill(notes, 120)}
 
 ## Errors
 

@@ -1,0 +1,51 @@
+"""What the README shows is run as it stands, in its order, in an empty folder with the files that it speaks of."""
+
+import re
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dor3d.cli import main
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for language, block in BLOCKS
+    if not language
+    for line in block.splitlines()
+    if line.startswith("dor3d ")
+]
+# a run of its full length takes hours
+SHORTER = {"train": ["--steps", "2", "--batch", "4", "--validation", "4", "--workers", "0"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of the camera that the README names, as a folder and as an array."""
+    path = tmp_path_factory.mktemp("readme")
+    main(["render", "--count", "2", "--camera", "d435", "--out", str(path / "frames")])
+    np.save(path / "frame.npy", cv2.imread(str(path / "frames" / "000000.png"), cv2.IMREAD_UNCHANGED))
+    return path
+
+
+@pytest.mark.slow
+def test_every_command_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for words in COMMANDS:
+        main([*words, *SHORTER.get(words[0], [])])
+    assert {words[0] for words in COMMANDS} >= {"predict", "train", "export"}
+    assert len((folder / "hands" / "poses.jsonl").read_text().splitlines()) == 2
+    assert (folder / "mine.onnx").stat().st_size > 1e6
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(folder)
+    (block,) = [block for language, block in BLOCKS if language == "python"]
+    exec(compile(block, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert printed.split()[0] in ("left", "right") and printed.count("\n") == 21
