@@ -7,12 +7,11 @@ Each variant is a run of `dor3d train synth-compact` with some fields changed, o
 order of samples is the same for all. A variant that several groups share is one run. Finished runs are not trained
 again, stopped ones go on; --finished trains nothing and shows what there is. A table holds the mean error on 1,024
 held-out crops (drawn as `clear`, none in common with it), parameters of the exported network, its size, its latency
-(onnxruntime, one thread, one crop) and the samples that training took in a CPU second.
+(onnxruntime, one thread, one crop) and the samples that training took in a second on its one thread.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -63,32 +62,40 @@ class Row(NamedTuple):
     parameters: int
     megabytes: float
     latency_ms: float
-    samples_per_cpu_s: float
+    samples_per_s: float
 
 
 def train(out: Path, fields: str, samples: int) -> None:
-    """Train one variant, or go on with it; leaves cpu.json with the CPU seconds of the whole run."""
-    if (out / "cpu.json").exists():
+    """Train one variant, or go on with it."""
+    if finished(out):
         return
     command = [Path(sys.executable).with_name("dor3d"), "train", "synth-compact", "--out", out, "--resume"]
     command += ["--samples", str(samples), "--threads", "1", "--workers", "0", "--log-every", "100", *fields.split()]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed; run it alone to see why")
-    (out / "cpu.json").write_text(json.dumps(usage.ru_utime + usage.ru_stime))
 
 
-def measure(out: Path, samples: int) -> Row:
+def metrics(out: Path) -> list[dict[str, float]]:
+    """What a run has logged so far."""
+    path = out / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def finished(out: Path) -> bool:
+    """Whether a run has come to its end, where it is validated."""
+    return any("validation_mm" in line for line in metrics(out))
+
+
+def measure(out: Path) -> Row:
     """The row of a finished run."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics(out)
     error = next(line["validation_mm"] for line in reversed(lines) if "validation_mm" in line)
+    speed = float(np.median([line["samples_per_s"] for line in lines if "samples_per_s" in line]))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export_onnx(out, file)
         model, megabytes = OnnxModel(file, threads=1), file.stat().st_size / 1e6
-    count = parameter_count(load_model(out).folded())
-    return Row(error, count, megabytes, _latency_ms(model), samples / json.loads((out / "cpu.json").read_text()))
+    return Row(error, parameter_count(load_model(out).folded()), megabytes, _latency_ms(model), speed)
 
 
 def _latency_ms(model: OnnxModel, rounds: int = 200) -> float:
@@ -115,7 +122,7 @@ def main() -> None:
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda fields: train(folder_of(args.out, fields), fields, args.samples), every))
     for group in args.groups:
-        print(table(GROUPS[group], args.out, args.samples))
+        print(table(GROUPS[group], args.out))
 
 
 def folder_of(out: Path, fields: str) -> Path:
@@ -123,19 +130,19 @@ def folder_of(out: Path, fields: str) -> Path:
     return out / (fields.replace("--", "").replace(" ", "-") or "own")
 
 
-def table(variants: dict[str, str], out: Path, samples: int) -> str:
+def table(variants: dict[str, str], out: Path) -> str:
     """The finished variants as a table."""
     lines = [
-        "| variant | held out (mm) | parameters (M) | file (MB) | latency (ms) | samples a CPU second |",
+        "| variant | held out (mm) | parameters (M) | file (MB) | latency (ms) | samples a second |",
         "|---|---|---|---|---|---|",
     ]
     for name, fields in variants.items():
         folder = folder_of(out, fields)
-        if (folder / "cpu.json").exists():
-            row = measure(folder, samples)
+        if finished(folder):
+            row = measure(folder)
             lines.append(
                 f"| {name} | {row.error_mm:.2f} | {row.parameters / 1e6:.2f} | {row.megabytes:.1f} "
-                f"| {row.latency_ms:.2f} | {row.samples_per_cpu_s:.0f} |"
+                f"| {row.latency_ms:.2f} | {row.samples_per_s:.0f} |"
             )
     return "\n".join(lines) + "\n"
 
