@@ -14,9 +14,9 @@ import numpy as np
 
 from dor3d.demo import load_frames
 from dor3d.errors import Dor3dError
+from dor3d.frames import check_frame, read_frames
 from dor3d.geometry import Pinhole
 from dor3d.predict import Predictor
-from dor3d.predict.frames import check_frame, read_frames
 from dor3d.predict.locate import locate
 
 

@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 
 from dor3d.files import write_whole
+from dor3d.frames import in_mm, read_frames
 from dor3d.geometry import Pinhole
 from dor3d.predict import Hand, Predictor
 from dor3d.predict.batch import overlay
-from dor3d.predict.frames import in_mm, read_frames
 from dor3d.predict.locate import locate
 from dor3d.skeleton import BONES
 from dor3d.viz.overlay import png

@@ -12,8 +12,8 @@ import numpy as np
 
 from dor3d.demo import load_frames
 from dor3d.files import write_whole
+from dor3d.frames import in_mm
 from dor3d.predict import Predictor
-from dor3d.predict.frames import in_mm
 from dor3d.viz.overlay import close_up, png
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "demo.png"

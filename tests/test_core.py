@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dor3d.skeleton import JOINTS
+
 ROOT = Path(__file__).resolve().parent.parent
 # What only the extras install.
 ABSENT = (
@@ -61,6 +63,57 @@ def test_a_verb_that_needs_the_training_stack_says_so() -> None:
     assert "pip install 'dor3d[train]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def dor3d_blocked(*words: str) -> subprocess.CompletedProcess[str]:
+    """A command, where there is no training stack."""
+    return blocked(f"sys.argv = {['dor3d', *words]}\nfrom dor3d.cli import main\nsys.exit(main())")
+
+
+def test_sets_are_looked_at_and_scored_without_the_training_stack(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    np.save(mine / "0.npy", hand_like_frame())
+    (mine / "camera.json").write_text('{"fx": 240, "fy": 240, "cx": 160, "cy": 120}')
+    labels = {"names": list(JOINTS), "joints": {"0.npy": [[0.0, -40.0, 505.0]] * 21}}
+    (mine / "labels.json").write_text(json.dumps(labels))
+    done = dor3d_blocked("inspect", "--dataset", "folder", "--root", str(mine), "--out", str(tmp_path / "look"))
+    assert done.returncode == 0, done.stderr
+    assert "frames: 1" in done.stdout and (tmp_path / "look" / "contact_sheet.png").exists()
+    out = tmp_path / "out"
+    done = dor3d_blocked(
+        "evaluate",
+        "compact",
+        "--dataset",
+        "folder",
+        "--root",
+        str(mine),
+        "--centers",
+        "mass",
+        "--out",
+        str(out),
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["methods"]["model"]["frames"] == 1
+    pose = " ".join(["0.0 -40.0 505.0"] * 21)
+    (tmp_path / "truth.txt").write_text(f"{pose}\n")
+    truth = ["--benchmark", "msra", "--truth", str(tmp_path / "truth.txt")]
+    for words in (
+        ["score", *truth, "--pred", str(out / "predictions.txt")],
+        ["compare", *truth, "--results", f"mine={out / 'predictions.txt'}", "--out", str(tmp_path / "figures")],
+    ):
+        done = dor3d_blocked(*words)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figures" / "success_curve.png").exists()
+
+
+def test_a_set_that_needs_scipy_says_so(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "joint_data.mat").write_bytes(b"x")
+    done = dor3d_blocked("inspect", "--dataset", "nyu", "--root", str(tmp_path))
+    assert done.returncode == 2 and "NYU's joint_data.mat needs SciPy" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dor3d.errors import CameraError, Dor3dError, FrameError, InputError
+from dor3d.frames import check_frame, in_mm, natural_key, point_in_frame, read_frames
 from dor3d.geometry import Pinhole
-from dor3d.predict.frames import check_frame, in_mm, natural_key, point_in_frame, read_frames
 
 CAMERA = Pinhole(60.0, 60.0, 31.5, 23.5)
 DEPTH = np.full((48, 64), 700, np.uint16)

@@ -11,7 +11,7 @@ from tiny_onnx import CUBE_MM, SIZE, hand_frame, tiny_model
 from dor3d.errors import CameraError, Dor3dError, FrameError, InputError, ModelError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.predict import Predictor
-from dor3d.predict.predictor import confidence, read_crop
+from dor3d.predict.predictor import confidence
 from dor3d.runtime.card import ModelCard, find_model
 from dor3d.runtime.onnx import CropOutput, OnnxModel
 from dor3d.skeleton import JOINTS
@@ -91,16 +91,16 @@ def test_integers_are_in_the_cameras_unit_and_floats_in_mm(model):
 
 @pytest.mark.parametrize("center", [(0.0, 0.0, 500.0), (-200.0, 150.0, 450.0), (250.0, -180.0, 600.0)])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_read_crop_is_the_crop_box_image(center, mirrored):
+def test_a_frame_in_any_unit_gives_the_same_crop(center, mirrored):
     box = CropBox(CAMERA, center, CUBE_MM, 48, mirrored=mirrored)
     expected = box.image(hand_frame().astype(np.float32))
-    np.testing.assert_allclose(read_crop(hand_frame() * 8, box, 0.125), expected, atol=1e-6)
+    np.testing.assert_allclose(box.image(hand_frame() * 8, 0.125), expected, atol=1e-6)
 
 
 def test_the_mirrored_crop_is_the_crop_of_the_mirrored_box():
     box = CropBox(CAMERA, (13.3, -20.1, 500.0), CUBE_MM, 48)
     mirror = CropBox(CAMERA, (13.3, -20.1, 500.0), CUBE_MM, 48, mirrored=True)
-    a, b = read_crop(hand_frame(), box, 1.0)[:, ::-1], read_crop(hand_frame(), mirror, 1.0)
+    a, b = box.image(hand_frame())[:, ::-1], mirror.image(hand_frame())
     assert (a != b).mean() < 0.01  # ties between two equally near pixels may fall differently
 
 

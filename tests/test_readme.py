@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import write_sets
 
+from dor3d.benchmarks import BENCHMARKS
 from dor3d.cli import main
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
@@ -28,8 +30,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of the camera that the README names, as a folder and as an array."""
     path = tmp_path_factory.mktemp("readme")
     main(["render", "--count", "2", "--camera", "d435", "--out", str(path / "frames")])
+    write_benchmark(path)
     np.save(path / "frame.npy", cv2.imread(str(path / "frames" / "000000.png"), cv2.IMREAD_UNCHANGED))
     return path
+
+
+def write_benchmark(path: Path) -> None:
+    """NYU in small, a file of centres, the truth and another method's predictions as the community passes them on."""
+    frames, camera = write_sets.render("nyu", 4), BENCHMARKS["nyu"].camera
+    write_sets.write_nyu(path / "NYU", frames)
+    joints = np.array([frame.joints_mm for frame in frames])
+    np.savetxt(path / "center_test_refined.txt", joints.mean(1) * (1, -1, 1), fmt="%.3f")
+    for name, mm in (("truth.txt", joints), ("a2j.txt", joints + 3.0)):
+        uvd = np.concatenate([camera.project(mm), mm[..., 2:]], -1)
+        np.savetxt(path / name, uvd.reshape(len(frames), -1), fmt="%.4f")
 
 
 @pytest.mark.slow
@@ -37,7 +51,7 @@ def test_every_command_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(folder)
     for words in COMMANDS:
         main([*words, *SHORTER.get(words[0], [])])
-    assert {words[0] for words in COMMANDS} >= {"predict", "train", "export"}
+    assert {words[0] for words in COMMANDS} >= {"predict", "train", "export", "inspect", "evaluate", "score", "compare"}
     assert len((folder / "hands" / "poses.jsonl").read_text().splitlines()) == 2
     assert (folder / "mine.onnx").stat().st_size > 1e6
 

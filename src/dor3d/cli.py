@@ -144,12 +144,122 @@ def export(
     print(f"{out}: joints agree with torch's within {difference:.3f} mm on average")
 
 
+def score(
+    benchmark: Annotated[str, arg(metavar="NAME")],
+    truth: Annotated[Path, arg(metavar="FILE")],
+    pred: Annotated[Path, arg(metavar="FILE")],
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Score a file of predictions against a file of truths.
+
+    Args:
+        benchmark: nyu, icvl, msra or hands17.
+        truth: true poses, a line a frame: u v d or x y z of each joint.
+        pred: predicted poses, in the community's text format, dor3d's own, or poses.jsonl.
+        json: print one JSON object and nothing else.
+    """
+    from dor3d.benchmarks import Benchmark
+    from dor3d.evaluate.report import print_scores
+    from dor3d.evaluate.score import read_truth, score_file
+
+    protocol = Benchmark.named(benchmark)
+    print_scores(protocol, {pred.stem: score_file(protocol, read_truth(protocol, truth), pred)}, as_json=json)
+
+
+def compare(
+    benchmark: Annotated[str, arg(metavar="NAME")],
+    truth: Annotated[Path, arg(metavar="FILE")],
+    results: Annotated[tuple[str, ...], arg(metavar="NAME=FILE...")],
+    out: Annotated[Path, arg(metavar="DIR")],
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Compare methods by their files of predictions; writes table.csv, table.md and two figures.
+
+    Args:
+        benchmark: nyu, icvl, msra or hands17.
+        truth: true poses, a line a frame.
+        results: the methods' files.
+        out: folder for the tables and figures.
+        json: print one JSON object and nothing else.
+    """
+    from dor3d.benchmarks import Benchmark
+    from dor3d.evaluate.compare import compare as compare_files
+    from dor3d.evaluate.compare import parse_results
+    from dor3d.evaluate.report import print_scores
+
+    protocol = Benchmark.named(benchmark)
+    print_scores(protocol, compare_files(protocol, truth, parse_results(results), out), as_json=json, out=out)
+
+
+def evaluate(
+    model: Annotated[Positional[str], arg(name="MODEL", metavar="MODEL")],
+    dataset: Annotated[str, arg(metavar="NAME")],
+    root: Annotated[Path, arg(metavar="DIR")],
+    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
+    centers: Annotated[str, arg(metavar="SOURCE|FILE")] = "locate",
+    cube: Annotated[str | None, arg(metavar="MM[,MM]")] = None,
+    skip_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-evaluate"),
+) -> None:
+    """Predict every frame of a data set into a file, and score the file.
+
+    Args:
+        model: a shipped model's name or an ONNX file.
+        dataset: nyu, icvl, msra, hands17 or folder.
+        root: the folder that the set's download was unpacked into.
+        split: which part; by default the one that is scored.
+        centers: where crops are centred: locate (finds the hand as predict does), mass (centre of mass), box (inside
+            the boxes of HANDS2017's test), truth (from the labels: an upper bound), or a file of centres, such as
+            V2V-PoseNet's refined ones.
+        cube: side of the cube around the hand in mm, in the image plane and in depth; the model's own by default.
+        skip_bad: leave out frames that cannot be read, and list them.
+        json: print one JSON object and nothing else.
+        out: folder for predictions.txt, truth.txt and score.json.
+    """
+    from dor3d.data.sets import open_set
+    from dor3d.evaluate.report import print_evaluation
+    from dor3d.evaluate.run import evaluate as run
+    from dor3d.evaluate.run import open_centers, open_model
+    from dor3d.text import cube_of
+
+    frames = open_set(dataset, root, split)
+    cube_mm = None if cube is None else cube_of(cube)
+    result = run(open_model(model), frames, open_centers(centers, frames), out, cube_mm=cube_mm, skip_bad=skip_bad)
+    print_evaluation(result, as_json=json)
+
+
+def inspect(
+    dataset: Annotated[str, arg(metavar="NAME")],
+    root: Annotated[Path, arg(metavar="DIR")],
+    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
+    out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-inspect"),
+) -> None:
+    """Look at a data set before trusting it: counts, broken files, labels over depth.
+
+    Args:
+        dataset: nyu, icvl, msra, hands17 or folder.
+        root: the folder that the set's download was unpacked into.
+        split: which part; by default the one that is scored.
+        out: folder for contact_sheet.png.
+    """
+    from dor3d.data.sets import open_set
+    from dor3d.evaluate.inspect import inspect as look
+
+    print("\n".join(look(open_set(dataset, root, split), out).lines()))
+    print(f"contact_sheet.png in {out}")
+
+
 _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "predict": predict,
     "render": render,
     "train": train,
     "export": export,
+    "score": score,
+    "compare": compare,
+    "evaluate": evaluate,
+    "inspect": inspect,
 }
 
 

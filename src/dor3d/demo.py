@@ -11,9 +11,9 @@ from numpy import ndarray
 
 from dor3d.errors import CameraError, FrameError
 from dor3d.files import whole_file, write_whole
+from dor3d.frames import in_mm
 from dor3d.geometry import Pinhole
 from dor3d.predict.batch import overlay
-from dor3d.predict.frames import in_mm
 from dor3d.predict.predictor import Hand, Predictor
 from dor3d.skeleton import JOINT_COUNT
 from dor3d.viz.overlay import close_up, png

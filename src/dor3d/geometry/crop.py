@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from numpy import ndarray
 
 from dor3d.errors import InputError
@@ -95,11 +95,12 @@ class CropBox:
         if self.rotation == 0:
             u, v = self.lookup_axes()
             return np.broadcast_to(u, (self.size, self.size)), np.broadcast_to(v[:, None], (self.size, self.size))
-        centers = np.arange(self.size) + 0.5
-        p, q = np.meshgrid(centers, centers)
-        uv = self.pq_to_uv(np.stack([p, q], -1))
-        nearest = np.floor(uv + 0.5).astype(np.int64)
-        return nearest[..., 0], nearest[..., 1]
+        (u, v), inverse = self._center_uv, self._linear[1]
+        steps = np.arange(0.5 - self.size / 2, self.size / 2)
+        (up, uq), (vp, vq) = inverse.tolist()
+        columns = (u + 0.5 + up * steps) + (uq * steps)[:, None]
+        rows = (v + 0.5 + vp * steps) + (vq * steps)[:, None]
+        return np.floor(columns).astype(np.int64), np.floor(rows).astype(np.int64)
 
     def lookup_axes(self) -> tuple[Int[ndarray, "s"], Int[ndarray, "s"]]:
         """For a crop that is not rotated: the image column of each crop column and the image row of each crop row."""
@@ -110,13 +111,29 @@ class CropBox:
         columns, rows = u + 0.5 + inverse.item(0, 0) * steps, v + 0.5 + inverse.item(1, 1) * steps
         return np.floor(columns).astype(np.int64), np.floor(rows).astype(np.int64)
 
-    def crop(self, depth_mm: Float[ndarray, "h w"]) -> Float[ndarray, "s s"]:
-        """The raw depth (mm; 0: no reading or outside the image) at the nearest pixel of each crop pixel."""
-        height, width = depth_mm.shape
-        u, v = self.lookup()
-        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        values = depth_mm[np.clip(v, 0, height - 1), np.clip(u, 0, width - 1)]
-        return np.where(inside, values, 0).astype(np.float32)
+    def crop(self, depth: Num[ndarray, "h w"], unit_mm: float = 1.0) -> Float[ndarray, "s s"]:
+        """The raw depth (mm; 0: no reading or outside the image) at the nearest pixel of each crop pixel.
+
+        Only the pixels that the crop shows are converted.
+
+        Args:
+            depth: a frame in any unit.
+            unit_mm: mm per unit.
+        """
+        height, width = depth.shape
+        if self.rotation == 0:  # rows and columns alone decide
+            u, v = self.lookup_axes()
+            values = depth[np.clip(v, 0, height - 1)][:, np.clip(u, 0, width - 1)].astype(np.float32)
+            values[(v < 0) | (v >= height)] = 0
+            values[:, (u < 0) | (u >= width)] = 0
+        else:
+            u, v = self.lookup()
+            inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+            values = np.zeros(u.shape, np.float32)
+            values[inside] = depth[v[inside], u[inside]]
+        if unit_mm != 1:
+            values *= np.float32(unit_mm)
+        return values
 
     def normalise(self, crop_mm: Float[ndarray, "*s"]) -> Float[ndarray, "*s"]:
         """Raw crop depth (mm) to the network's input in [-1, 1]."""
@@ -124,9 +141,9 @@ class CropBox:
         np.putmask(scaled, crop_mm <= 0, np.float32(1))
         return np.clip(scaled, -1, 1, out=scaled).astype(np.float32, copy=False)
 
-    def image(self, depth_mm: Float[ndarray, "h w"]) -> Float[ndarray, "s s"]:
-        """Crop a depth image (mm) and normalise it: the network's input."""
-        return self.normalise(self.crop(depth_mm))
+    def image(self, depth: Num[ndarray, "h w"], unit_mm: float = 1.0) -> Float[ndarray, "s s"]:
+        """Crop a frame (in any unit; `unit_mm`: mm per unit) and normalise it: the network's input."""
+        return self.normalise(self.crop(depth, unit_mm))
 
     def augmented(
         self, *, rotation: float = 0.0, scale: float = 1.0, shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -16,9 +16,10 @@ from numpy import ndarray
 
 from dor3d.errors import Dor3dError, InputError
 from dor3d.files import whole_file, write_whole
+from dor3d.frames import Frame, in_mm, read_frames
 from dor3d.geometry import Pinhole
-from dor3d.predict.frames import Frame, in_mm, read_frames
 from dor3d.predict.predictor import Hand, Predictor, Side
+from dor3d.text import count_of, cube_of, numbers
 from dor3d.viz.overlay import draw_hands, png
 
 BACKENDS: Final = ("auto", "onnxruntime")
@@ -54,11 +55,11 @@ class Summary:
 
     def line(self, out: Path) -> str:
         """One line for people."""
-        parts = [_count(self.frames, "frame"), _count(self.hands, "hand")]
+        parts = [count_of(self.frames, "frame"), count_of(self.hands, "hand")]
         if self.without:
             parts.append(f"{self.without} without a hand")
         if self.errors:
-            parts.append(f"{_count(len(self.errors), 'error')} (first: {self.errors[0]})")
+            parts.append(f"{count_of(len(self.errors), 'error')} (first: {self.errors[0]})")
         done = self.frames - len(self.errors)
         if done and self.network_s > 0:
             parts.append(f"{done / self.predict_s:.0f} frames/s ({done / self.network_s:.0f} in the network alone)")
@@ -90,12 +91,11 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
 def _predictor(options: Options, camera: Pinhole) -> Predictor:
     if options.backend not in BACKENDS:
         raise InputError("Unknown backend", got=options.backend, expected=" or ".join(BACKENDS))
-    cube = None if options.cube is None else _numbers(options.cube, (1, 2), "--cube", "MM or MM,MM")
     return Predictor(
         options.model,
         camera,
         hand=options.hand,
-        cube_mm=None if cube is None else (cube[0], cube[-1]),
+        cube_mm=None if options.cube is None else cube_of(options.cube),
         threads=options.threads,
     )
 
@@ -103,16 +103,6 @@ def _predictor(options: Options, camera: Pinhole) -> Predictor:
 def _camera(options: Options) -> Pinhole:
     camera = Pinhole.parse(options.camera)
     return camera if options.depth_unit_mm is None else replace(camera, depth_unit_mm=options.depth_unit_mm)
-
-
-def _numbers(text: str, counts: tuple[int, ...], option: str, expected: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in counts or not np.isfinite(numbers).all():
-        raise InputError(f"{option} cannot be read", got=text, expected=expected)
-    return numbers
 
 
 class _Job:
@@ -173,7 +163,7 @@ class _Job:
         now = time.perf_counter()
         if sys.stderr.isatty() and (done or now - self._shown > 0.5):
             self._shown = now
-            sys.stderr.write("\r\033[K" if done else f"\r{_count(self.summary.frames, 'frame')} ...")
+            sys.stderr.write("\r\033[K" if done else f"\r{count_of(self.summary.frames, 'frame')} ...")
             sys.stderr.flush()
 
 
@@ -195,7 +185,7 @@ class _Centers:
         self.by_name: dict[str, list[float]] = {}
         self._used = 0
         if options.center is not None:
-            self.one = _numbers(options.center, (3,), "--center", "X,Y,Z in mm")
+            self.one = numbers(options.center, (3,), "--center", "X,Y,Z in mm")
         elif self.file is not None:
             for name, center in _read_centers(self.file):
                 if name:
@@ -221,7 +211,7 @@ class _Centers:
         """Warn when a file of centres has more lines than there were frames: it is probably another set's."""
         if self.in_order and self._used < len(self.in_order):
             more = len(self.in_order) - self._used
-            print(f"warning: {self.file} has {_count(more, 'centre')} more than there are frames", file=sys.stderr)
+            print(f"warning: {self.file} has {count_of(more, 'centre')} more than there are frames", file=sys.stderr)
 
 
 def _read_centers(path: Path) -> Iterator[tuple[str, list[float]]]:
@@ -242,7 +232,3 @@ def _read_centers(path: Path) -> Iterator[tuple[str, list[float]]]:
                 f"{path}, line {number} cannot be read", got=line.strip()[:80], expected="[frame] x y z in mm"
             )
         yield (parts[0] if len(parts) == 4 else ""), center
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

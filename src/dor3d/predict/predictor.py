@@ -11,9 +11,9 @@ from jaxtyping import Float, Num
 from numpy import ndarray
 
 from dor3d.errors import InputError
+from dor3d.frames import check_frame, point_in_frame
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
-from dor3d.predict.frames import check_frame, point_in_frame
 from dor3d.predict.locate import locate
 from dor3d.runtime.onnx import CropModel, CropOutput, OnnxModel
 
@@ -122,7 +122,7 @@ class Predictor:
         """Look `passes` times, from this centre on; None when the crop shows nothing."""
         sides = (False, True) if self.hand == "auto" else (self.hand == "left",)
         box = self._box(center, mirrored=sides[0])
-        crop = read_crop(depth, box, unit_mm)
+        crop = box.image(depth, unit_mm)
         if (crop < 1).mean() < _LEAST_SURFACE:
             return None
         # a mirrored crop is the crop, mirrored: p -> S - p sends column j to column S - 1 - j
@@ -134,7 +134,7 @@ class Predictor:
         for _ in range(self.passes - 1):
             x, y, z = center_of_joints(box.to_camera(points)).tolist()
             box = self._box((x, y, max(z, _NEAREST_MM)), mirrored=box.mirrored)
-            output = self._run(read_crop(depth, box, unit_mm)[None])
+            output = self._run(box.image(depth, unit_mm)[None])
             points, sigma = output.points[0], output.sigma[0]
         return self._read(box, points, sigma)
 
@@ -166,17 +166,6 @@ class Predictor:
 def confidence(std_mm: float) -> float:
     """Between 1 (no spread) and 0, falling with the mean standard deviation (mm): 1 / (1 + (std / 15)^2)."""
     return 1.0 / (1.0 + (std_mm / _HALF_SURE_MM) ** 2)
-
-
-def read_crop(depth: Num[ndarray, "h w"], box: CropBox, unit_mm: float) -> Float[ndarray, "s s"]:
-    """The network's input, `CropBox.image` of a frame in any unit, without converting the whole frame first."""
-    u, v = box.lookup_axes()
-    height, width = depth.shape
-    crop = depth[np.clip(v, 0, height - 1)][:, np.clip(u, 0, width - 1)].astype(np.float32)
-    crop *= np.float32(unit_mm)
-    crop[(v < 0) | (v >= height)] = 0
-    crop[:, (u < 0) | (u >= width)] = 0
-    return box.normalise(crop)
 
 
 def _cube(given: float | tuple[float, float] | None, own: tuple[float, float]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 from numpy import ndarray
 
-from dor3d.skeleton import BONES, FINGER_JOINTS, FINGERS, JOINTS
+from dor3d.skeleton import JOINTS, bones_between, finger_of
 
 # RGB; the order of hues that hand pose papers share, and bright enough on grey
 FINGER_COLOURS: Final[dict[str, tuple[int, int, int]]] = {
@@ -59,7 +59,7 @@ def draw_hands(
     Args:
         depth_mm: the frame (mm; 0: no reading).
         hands: joints of each hand in pixels, in the order of `joints`.
-        joints: their names; those of `dor3d.skeleton` get bones and their finger's colour, others are dots.
+        joints: their names, which decide on bones and colours.
         around_mm: depth of the hand, for the contrast.
     """
     grey = grey_depth(depth_mm, around_mm)
@@ -99,24 +99,21 @@ def _draw_hand(picture: UInt8[ndarray, "h w 3"], uv: Float[ndarray, "a 2"], join
     extent = float(np.ptp(uv, axis=0).max())
     width = max(1, round(extent / 70))
     radius = max(1.5, extent / 55)
-    place = {name: uv[i] for i, name in enumerate(joints)}
-    bones = [(JOINTS[a], JOINTS[b]) for a, b in BONES if JOINTS[a] in place and JOINTS[b] in place]
+    bones = bones_between(joints)
     if extent >= 60:  # an outline keeps colours apart from light skin; on a tiny hand it would be all there is
         for a, b in bones:
-            _line(picture, place[a], place[b], _OUTLINE, width + 2)
+            _line(picture, uv[a], uv[b], _OUTLINE, width + 2)
     for a, b in bones:
-        _line(picture, place[a], place[b], _colour(b), width)
-    for name, point in place.items():
+        _line(picture, uv[a], uv[b], _colour(joints[b]), width)
+    for name, point in zip(joints, uv, strict=True):
         if extent >= 60:
             _dot(picture, point, radius + 1, _OUTLINE)
         _dot(picture, point, radius, _colour(name))
 
 
 def _colour(joint: str) -> tuple[int, int, int]:
-    return _COLOURS.get(joint, WRIST_COLOUR)
-
-
-_COLOURS: Final = {JOINTS[j]: FINGER_COLOURS[finger] for finger in FINGERS for j in FINGER_JOINTS[finger]}
+    finger = finger_of(joint)
+    return WRIST_COLOUR if finger is None else FINGER_COLOURS[finger]
 
 
 def _fixed(point: Float[ndarray, "2"]) -> tuple[int, int]:

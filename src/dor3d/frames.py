@@ -6,7 +6,6 @@ in the camera's units (`Pinhole.depth_unit_mm`), floating-point values in mm; 0 
 
 import os
 import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,18 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
-from cv2.utils import logging
 from numpy import ndarray
 
 from dor3d.errors import Dor3dError, FrameError, InputError
 from dor3d.geometry import Pinhole
+from dor3d.images import colour_image, eight_bit, read_image
 
 SUFFIXES: Final = (".png", ".tif", ".tiff", ".npy", ".npz")
 _FORMATS: Final = "16-bit PNG or TIFF, .npy or .npz"
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_COLOURS: Final = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 _SMALLEST: Final = 16  # pixels; an array with a shorter side holds no frames
 _RANGE_MM: Final = (80.0, 5000.0)  # where the nearest surface of a usable frame lies
 _UNITS_MM: Final = (1.0, 0.125, 0.1, 0.25, 0.2, 0.5, 10.0, 1000.0)  # of sensors and of files people have met
@@ -97,78 +93,8 @@ def _file(path: Path) -> Iterator[Frame]:
         yield Frame(str(path), 0, FrameError(f"{path} cannot be read", got=error.strerror or error))
 
 
-# ---- images ---------------------------------------------------------------------------------------------------------
 def _image(path: Path) -> Iterator[Frame]:
-    data = path.read_bytes()
-    if path.suffix.lower() == ".png":
-        _check_png(data, path)
-    depth = _decode(data)
-    if depth is None:
-        raise FrameError(f"{path} cannot be decoded", got="a broken or truncated image", expected="a whole file")
-    yield Frame(str(path), 0, depth)
-
-
-def _decode(data: bytes) -> ndarray | None:
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # our one line says it
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    finally:
-        logging.setLogLevel(level)
-
-
-def _check_png(data: bytes, path: Path) -> None:
-    """Raise FrameError for a PNG that is foreign, cut off, damaged or not 16-bit grey.
-
-    OpenCV would decode what there is of a damaged file, or turn its kind into another one.
-    """
-    if not data.startswith(_PNG):
-        raise FrameError(f"{path} is no PNG file", got=f"a file that begins with {data[:8]!r}")
-    place, kind = len(_PNG), b""
-    while kind != b"IEND":
-        if place + 12 > len(data):
-            raise _truncated(path, data)
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
-        if end > len(data):
-            raise _truncated(path, data)
-        if kind == b"IHDR":
-            _check_png_kind(data, path)
-        if zlib.crc32(data[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise FrameError(f"{path} is damaged", got=f"a wrong checksum in its {kind.decode('latin1')} part")
-        place = end
-
-
-def _truncated(path: Path, data: bytes) -> FrameError:
-    return FrameError(f"{path} is truncated", got=f"{len(data)} bytes and no end mark", expected="a whole PNG file")
-
-
-def _check_png_kind(data: bytes, path: Path) -> None:
-    bits, colour = data[24], data[25]
-    if colour != 0:
-        raise _rgb(str(path), _PNG_COLOURS.get(colour, f"colour type {colour}"))
-    if bits != 16:
-        raise _eight_bit(str(path), f"{bits}-bit grey")
-
-
-def _rgb(name: str, got: str) -> FrameError:
-    return FrameError(
-        f"{name} is a colour image, not a depth frame",
-        got=got,
-        expected="one 16-bit channel",
-        fix="If the depth is packed into colours (NYU: 256 green + blue, in mm), unpack it to 16 bits first.",
-    )
-
-
-def _eight_bit(name: str, got: str) -> FrameError:
-    return FrameError(
-        f"{name} has too few bits for depth",
-        got=got,
-        expected="16-bit depth",
-        fix="8-bit images are pictures of depth: save the raw frames.",
-    )
+    yield Frame(str(path), 0, read_image(path))
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
@@ -178,7 +104,7 @@ def _stack(path: Path) -> Iterator[Frame]:
     except (ValueError, EOFError) as error:
         raise _broken(path, error) from None
     if array.ndim == 3 and array.shape[-1] in (3, 4):
-        raise _rgb(str(path), f"an array of shape {array.shape}")
+        raise colour_image(str(path), f"an array of shape {array.shape}")
     if not _holds_frames(array):
         raise FrameError(
             f"{path} holds no depth frames",
@@ -253,7 +179,7 @@ def check_frame(depth: ndarray, camera: Pinhole) -> float:
 
 def _check_kind(depth: ndarray) -> None:
     if depth.ndim == 3 and depth.shape[-1] in (3, 4):
-        raise _rgb("The frame", f"shape {depth.shape}")
+        raise colour_image("The frame", f"shape {depth.shape}")
     if depth.ndim != 2:
         raise FrameError("The frame has a wrong shape", got=depth.shape, expected="[height, width]")
     if min(depth.shape) < _SMALLEST:
@@ -261,7 +187,7 @@ def _check_kind(depth: ndarray) -> None:
     if depth.dtype.kind not in "iuf":
         raise FrameError("The frame holds no depths", got=depth.dtype, expected="integers or floating-point numbers")
     if depth.dtype.itemsize == 1:
-        raise _eight_bit("The frame", str(depth.dtype))
+        raise eight_bit("The frame", str(depth.dtype))
 
 
 def _nearest(depth: ndarray) -> float:

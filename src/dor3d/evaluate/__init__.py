@@ -1,0 +1,1 @@
+"""Predictions in files, what they score, and how methods compare."""

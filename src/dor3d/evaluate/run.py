@@ -1,0 +1,226 @@
+"""A model over a data set: predictions into a file, then the file's score."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from dor3d.benchmarks import BENCHMARKS, Benchmark
+from dor3d.data.centers import BoxCenters, Centers, FileCenters, MassCenters, TrueCenters
+from dor3d.data.sample import DepthSet, Sample
+from dor3d.errors import Dor3dError, InputError, NoHandError
+from dor3d.evaluate.predictions import write_poses, write_submission
+from dor3d.evaluate.score import Score, read_truth, score_file
+from dor3d.files import write_whole
+from dor3d.geometry import CropBox
+from dor3d.predict.locate import locate
+from dor3d.runtime.onnx import CropModel, OnnxModel
+from dor3d.text import count_of
+
+_BATCH: Final = 32
+CENTER_SOURCES: Final = "locate, mass, box, truth, or a file of centres"
+
+
+class LocatedCenters:
+    """Our own way of finding the hand in a frame, as `dor3d predict` does without help."""
+
+    name, uses_truth = "located", False
+
+    def of(self, index: int, sample: Sample, cube_mm: tuple[float, float]) -> Float[ndarray, "3"]:
+        del index, cube_mm
+        places = locate(sample.depth_mm, sample.camera, 1.0)
+        if not places:
+            raise NoHandError(f"No hand was found in {sample.name}")
+        return np.array(places[0].center_mm)
+
+
+def open_model(model: str) -> CropModel:
+    """A shipped model, an ONNX file, or a run folder (which needs the training stack). Raises ModelError."""
+    if not Path(model).is_dir():
+        return OnnxModel(model)
+    from dor3d.runtime.export import export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        export_onnx(Path(model), file, half=False, name=Path(model).resolve().name)
+        return OnnxModel(file)
+
+
+def open_centers(source: str, frames: DepthSet) -> Centers:
+    """Where the crops of a set are centred: "locate", "mass", "box", "truth", or a file. Raises InputError."""
+    named = {"mass": MassCenters, "locate": LocatedCenters, "truth": TrueCenters}
+    if source in named:
+        return named[source]()
+    if source == "box":
+        return BoxCenters(frames)
+    if not Path(source).is_file():
+        raise InputError("Unknown source of centres", got=source, expected=CENTER_SOURCES)
+    return FileCenters(Path(source), frames)
+
+
+@dataclass
+class Evaluation:
+    """What came of a model on a set.
+
+    Attributes:
+        predictions: the file of predictions.
+        score: what it scores; None where the set's labels are not public.
+        skipped: what was wrong with frames that were left out.
+        without_hand: how many frames had no centre and were centred by the centre of mass instead.
+    """
+
+    predictions: Path
+    score: Score | None = None
+    skipped: list[str] = field(default_factory=list)
+    without_hand: int = 0
+
+    def lines(self) -> list[str]:
+        """What to tell people besides the score."""
+        lines = [f"{count_of(len(self.skipped), 'frame')} left out (first: {self.skipped[0]})"] if self.skipped else []
+        if self.without_hand:
+            lines.append(f"{count_of(self.without_hand, 'frame')} had no centre and took the centre of mass")
+        if self.score is None:
+            lines.append("the labels of this split are not public: send submission.txt to the challenge's server")
+        elif self.score.notes.get("uses_truth"):
+            lines.append("the crops were centred on the true joints, which a user's camera does not know")
+        return lines
+
+
+class _Frames:
+    """A set's frames as crops."""
+
+    def __init__(self, frames: DepthSet, centers: Centers, cube_mm: tuple[float, float], size: int) -> None:
+        self.frames, self.centers, self.cube_mm, self.size = frames, centers, cube_mm, size
+        self.without_hand = 0
+
+    def crop(self, index: int) -> tuple[CropBox, ndarray, Sample]:
+        sample = self.frames[index]
+        try:
+            center = self.centers.of(index, sample, self.cube_mm)
+        except NoHandError:
+            self.without_hand += 1
+            center = MassCenters().of(index, sample, self.cube_mm)
+        x, y, z = (float(c) for c in center)
+        box = CropBox(sample.camera, (x, y, z), self.cube_mm, self.size, mirrored=sample.left)
+        return box, box.image(sample.depth_mm), sample
+
+
+def evaluate(
+    model: CropModel,
+    frames: DepthSet,
+    centers: Centers,
+    out: Path,
+    *,
+    cube_mm: tuple[float, float] | None = None,
+    skip_bad: bool = False,
+) -> Evaluation:
+    """Predict every frame of a set, write the poses, and score them as they stand in the file.
+
+    Writes predictions.txt, truth.txt and score.json; for a set without labels predictions.txt alone, and for
+    HANDS2017's test submission.txt, in the form that the challenge's server takes.
+
+    Args:
+        model: crops in, crop points out.
+        frames: the set.
+        centers: where its crops are centred.
+        out: folder for the files.
+        cube_mm: in-plane side and depth of the crops; the model's own by default.
+        skip_bad: leave out frames that cannot be read, and list them.
+
+    Raises InputError, FrameError.
+    """
+    joints = _shared_joints(model, frames)
+    source = _Frames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
+    result = Evaluation(out / "predictions.txt")
+    columns = [model.card.joints.index(name) for name in joints]
+    names, poses, truths = [], [], []
+    for boxes, crops, samples in _batches(source, result, skip_bad=skip_bad):
+        points = model(crops[:, None]).points[:, columns]
+        poses += [box.to_camera(p) for box, p in zip(boxes, points, strict=True)]
+        names += ["_".join(sample.name.split()) for sample in samples]
+        truths += [_truth(sample, joints) for sample in samples]
+    if not poses:
+        raise InputError(f"No frame of {frames.name} could be used", got=result.skipped[0] if result.skipped else None)
+    result.without_hand = source.without_hand
+    notes = _notes(model, frames, source)
+    if frames.name == "hands17" and frames.split == "test":
+        write_submission(out / "submission.txt", np.array(poses), names)
+    write_poses(result.predictions, np.array(poses), joints, names, notes)
+    if all(truth is not None for truth in truths):
+        write_poses(out / "truth.txt", np.array(truths), joints, names, {"dataset": frames.name, "split": frames.split})
+        result.score = _score(frames, joints, source.cube_mm, out)
+        write_whole(out / "score.json", json.dumps(report(result), indent=1) + "\n")
+    return result
+
+
+def report(result: Evaluation) -> dict[str, Any]:
+    """A result as a JSON object."""
+    if result.score is None:
+        raise InputError("There is no score: the set's labels are not public")
+    scored = {**result.score.to_json(), "skipped": result.skipped, "frames_without_a_center": result.without_hand}
+    return {"benchmark": result.score.benchmark.name, "methods": {"model": scored}}
+
+
+def _shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
+    """The set's joints that the model predicts, in the set's order; names decide."""
+    joints = tuple(name for name in frames.joints if name in model.card.joints)
+    if not joints:
+        raise InputError(
+            f"Model {model.card.name} predicts no joint of {frames.name}",
+            got=", ".join(model.card.joints[:4]) + ", ...",
+            expected=", ".join(frames.joints[:4]) + ", ..." if frames.joints else "frames with labels",
+        )
+    return joints
+
+
+def _batches(
+    source: _Frames, result: Evaluation, *, skip_bad: bool
+) -> Iterator[tuple[list[CropBox], ndarray, list[Sample]]]:
+    boxes: list[CropBox] = []
+    crops: list[ndarray] = []
+    samples: list[Sample] = []
+    for index in range(len(source.frames)):
+        try:
+            box, crop, sample = source.crop(index)
+        except Dor3dError as error:
+            if not skip_bad:
+                raise
+            result.skipped.append(str(error))
+            continue
+        boxes, crops, samples = [*boxes, box], [*crops, crop], [*samples, sample]
+        if len(boxes) == _BATCH:
+            yield boxes, np.stack(crops), samples
+            boxes, crops, samples = [], [], []
+    if boxes:
+        yield boxes, np.stack(crops), samples
+
+
+def _truth(sample: Sample, joints: Sequence[str]) -> ndarray | None:
+    if sample.joints_mm is None:
+        return None
+    return sample.joints_mm[[sample.joints.index(name) for name in joints]]
+
+
+def _notes(model: CropModel, frames: DepthSet, source: _Frames) -> dict[str, Any]:
+    """What a reader of the numbers must know."""
+    return {
+        "dataset": frames.name,
+        "split": frames.split,
+        "model": model.card.name,
+        "centers": source.centers.name,
+        "uses_truth": source.centers.uses_truth,
+        "cube_mm": list(source.cube_mm),
+    }
+
+
+def _score(frames: DepthSet, joints: tuple[str, ...], cube_mm: tuple[float, float], out: Path) -> Score:
+    protocol = BENCHMARKS.get(frames.name)
+    if protocol is None:
+        protocol = Benchmark(frames.name, frames.name, joints, frames.camera, cube_mm)
+    return score_file(protocol, read_truth(protocol, out / "truth.txt"), out / "predictions.txt")

@@ -1,0 +1,36 @@
+"""Numbers in what users write and read."""
+
+import math
+
+from dor3d.errors import InputError
+
+
+def count_of(number: int, what: str) -> str:
+    """ "1 frame", "2 frames"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def numbers(text: str, counts: tuple[int, ...], option: str, expected: str) -> list[float]:
+    """Numbers separated by commas.
+
+    Args:
+        text: what was given.
+        counts: how many there may be.
+        option: which option it was given to, for the message.
+        expected: how it should look, for the message.
+
+    Raises InputError.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in counts or not all(math.isfinite(value) for value in values):
+        raise InputError(f"{option} cannot be read", got=text, expected=expected)
+    return values
+
+
+def cube_of(text: str) -> tuple[float, float]:
+    """A cube's in-plane side and depth (mm) from "MM" or "MM,MM". Raises InputError."""
+    sides = numbers(text, (1, 2), "--cube", "MM or MM,MM")
+    return sides[0], sides[-1]

@@ -1,0 +1,103 @@
+"""Figures that papers of the field show: errors by joint, and shares of frames within a distance."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from dor3d.files import whole_file
+
+_MARKERS: Final = "osD^vPX*<>hp"
+_DASHES: Final = ("-", "--", "-.", ":")
+_HATCHES: Final = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
+_BEST: Final = "#c1121f"
+
+
+def error_per_joint(errors_mm: Mapping[str, Mapping[str, float]], out: Path, title: str = "") -> Path:
+    """Bars of each method's mean error (mm) for every joint, and over all; the best method's are red.
+
+    Methods differ by grey and hatch, so that the figure can be read without colour.
+
+    Args:
+        errors_mm: method -> joint -> mm, with the same joints for all.
+        out: the PNG to write.
+    """
+    joints = [*next(iter(errors_mm.values())), "mean"]
+    means = {name: float(np.mean(list(row.values()))) for name, row in errors_mm.items()}
+    best, order = min(means, key=means.__getitem__), sorted(means, key=means.__getitem__, reverse=True)
+    figure, axes = _figure(max(8.0, 0.11 * len(joints) * (len(order) + 2)), 4.2)
+    width = 0.86 / len(order)
+    for i, name in enumerate(order):
+        heights = [*errors_mm[name].values(), means[name]]
+        places = np.arange(len(joints)) + (i - (len(order) - 1) / 2) * width
+        fill = _BEST if name == best else str(0.9 - 0.65 * i / max(1, len(order) - 1))
+        hatch = "" if name == best else _HATCHES[i % len(_HATCHES)]
+        label = f"{name} ({means[name]:.2f} mm)"
+        axes.bar(places, heights, width, color=fill, hatch=hatch, edgecolor="black", linewidth=0.4, label=label)
+    axes.set_xticks(np.arange(len(joints)), [name.replace("_", " ") for name in joints], rotation=40, ha="right")
+    axes.set(ylabel="mean error (mm)", title=title, xlim=(-0.6, len(joints) - 0.4))
+    axes.axvline(len(joints) - 1.5, color="0.6", linewidth=0.8)
+    axes.grid(axis="y", alpha=0.3)
+    _legend_below(axes, len(order))
+    return _save(figure, out)
+
+
+def success_curves(
+    curves: Mapping[str, Float[ndarray, "t"]],
+    thresholds_mm: Float[ndarray, "t"],
+    out: Path,
+    title: str = "",
+    xlabel: str = "largest error of any joint (mm)",
+) -> Path:
+    """Share of frames within each threshold, a line a method; the one with the largest area is red and thick.
+
+    Lines differ by grey, dash and marker, so that the figure can be read without colour.
+
+    Args:
+        curves: method -> shares (0 to 1).
+        thresholds_mm: of all curves.
+        out: the PNG to write.
+    """
+    order = sorted(curves, key=lambda name: -float(np.mean(curves[name])))
+    figure, axes = _figure(7.0, 5.0)
+    for i, name in enumerate(order):
+        best = i == 0
+        axes.plot(
+            *(thresholds_mm, 100 * curves[name]),
+            linestyle=_DASHES[i % len(_DASHES)],
+            color=_BEST if best else str(0.1 + 0.6 * i / max(1, len(order) - 1)),
+            linewidth=2.2 if best else 1.2,
+            marker=_MARKERS[i % len(_MARKERS)],
+            markevery=(2 * i, max(1, len(thresholds_mm) // 8)),
+            markersize=4.5,
+            label=name,
+            zorder=3 if best else 2,
+        )
+    axes.set(xlabel=xlabel, ylabel="frames within (%)", title=title, ylim=(0, 100))
+    axes.set_xlim(float(thresholds_mm[0]), float(thresholds_mm[-1]))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    return _save(figure, out)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of its own canvas: pyplot would keep every one alive and look for a display."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _legend_below(axes: Axes, count: int) -> None:
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=min(5, count), fontsize=8, frameon=False)
+
+
+def _save(figure: Figure, out: Path, **options: Any) -> Path:
+    with whole_file(out) as file:
+        figure.savefig(file, dpi=150, format="png", **options)
+    return out
