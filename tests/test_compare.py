@@ -134,3 +134,9 @@ def test_results_that_cannot_be_read(words: list[str]) -> None:
 def test_names_of_methods_are_met_however_written() -> None:
     assert reported("v2v posenet", "nyu") == TABLE_1["V2V-PoseNet"]["nyu"]
     assert reported("Point-to-Point", "icvl") is None
+
+
+def test_a_method_has_one_row_however_its_name_is_written(files: dict[str, Path], tmp_path: Path) -> None:
+    compare(BENCHMARKS["icvl"], files["truth"], {"v2v posenet": files["mine"]}, tmp_path / "out")
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| v2v posenet | **10.000** | 6.28 |" in table and "V2V-PoseNet" not in table

@@ -100,6 +100,26 @@ def test_a_folder_with_left_hands(tmp_path: Path) -> None:
     assert result.score is not None and result.score.errors_mm.mean(1).max() < 40
 
 
+def test_frames_with_labels_among_others_are_scored(tmp_path: Path) -> None:
+    render_set(4, "sr305", 3, tmp_path / "mine")
+    path = tmp_path / "mine" / "labels.json"
+    labels = json.loads(path.read_text())
+    del labels["joints"]["000001.png"]
+    path.write_text(json.dumps(labels))
+    dataset = open_set("folder", tmp_path / "mine")
+    result = evaluate(open_model("compact"), dataset, open_centers("mass", dataset), tmp_path / "out")
+    assert result.score is not None and result.score.to_json()["frames"] == 3
+    assert len(read_poses(tmp_path / "out" / "predictions.txt", dataset.joints).values) == 4
+
+
+def test_json_is_one_object_without_labels_too(
+    roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", "hands17", "--root", str(roots["hands17"]), "--split", "test", "--out", str(tmp_path)]
+    main(["evaluate", "compact", *words, "--json"])
+    assert json.loads(capsys.readouterr().out) == {"benchmark": "hands17", "methods": {}, "skipped": []}
+
+
 # ---- centres -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("system", ["uvd", "xyz, y up", "xyz, y down"])
 def test_files_of_centres_are_told_apart(

@@ -205,7 +205,7 @@ def evaluate(
     """Predict every frame of a data set into a file, and score the file.
 
     Args:
-        model: a shipped model's name or an ONNX file.
+        model: a shipped model's name, an ONNX file or a run folder.
         dataset: nyu, icvl, msra, hands17 or folder.
         root: the folder that the set's download was unpacked into.
         split: which part; by default the one that is scored.

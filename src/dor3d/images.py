@@ -20,7 +20,7 @@ _PNG_COLOURS: Final = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 
 def read_image(path: Path) -> ndarray:
     """A depth image [H, W] as stored.
 
-    Raises FrameError for a file that is broken, cut off, in colour or of too few bits; OSError as `open` does.
+    Raises FrameError for a file that is missing, broken, cut off, in colour or of too few bits.
     """
     data = _read(path)
     if path.suffix.lower() == ".png":
@@ -31,7 +31,7 @@ def read_image(path: Path) -> ndarray:
 def read_packed_png(path: Path) -> UInt16[ndarray, "h w"]:
     """A depth image whose green byte counts 256 and whose blue byte counts 1: NYU's (mm).
 
-    Raises FrameError for a file that is broken, cut off or not 8-bit RGB; OSError as `open` does.
+    Raises FrameError for a file that is missing, broken, cut off or not 8-bit RGB.
     """
     data = _read(path)
     check_png(data, path, packed=True)
@@ -40,8 +40,16 @@ def read_packed_png(path: Path) -> UInt16[ndarray, "h w"]:
     return cv2.merge([blue, green]).view("<u2")[..., 0]
 
 
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises FrameError when it cannot be opened."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FrameError(f"{path} cannot be read", got=error.strerror or error) from None
+
+
 def _read(path: Path) -> bytes:
-    data = path.read_bytes()
+    data = read_bytes(path)
     if not data:
         raise FrameError(f"{path} is empty", got="0 bytes")
     return data

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.lines import LineFile
-from dor3d.data.sample import DepthSet, check_root, missing_frame
+from dor3d.data.sample import DepthSet, check_root
 from dor3d.errors import InputError
 from dor3d.images import read_image
 
@@ -71,8 +71,4 @@ class Hands17(DepthSet):
         return left, top, width, height
 
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
-        path = self.root / self.frame_name(index)
-        try:
-            return read_image(path).astype(np.float32)
-        except OSError as error:
-            raise missing_frame(path, error) from None
+        return read_image(self.root / self.frame_name(index)).astype(np.float32)

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.lines import LineFile
-from dor3d.data.sample import DepthSet, check_root, missing_frame
+from dor3d.data.sample import DepthSet, check_root
 from dor3d.errors import InputError
 from dor3d.images import read_image
 
@@ -67,11 +67,7 @@ class Icvl(DepthSet):
         return self.camera.unproject(uvd[:, :2], uvd[:, 2])
 
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
-        path = self.root.parent / self.frame_name(index)
-        try:
-            return read_image(path).astype(np.float32)
-        except OSError as error:
-            raise missing_frame(path, error) from None
+        return read_image(self.root.parent / self.frame_name(index)).astype(np.float32)
 
     def subject(self, index: int) -> str:
         if self.split != "test":

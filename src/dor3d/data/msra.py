@@ -15,8 +15,9 @@ from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.lines import LineFile
-from dor3d.data.sample import DepthSet, check_root, missing_frame
+from dor3d.data.sample import DepthSet, check_root
 from dor3d.errors import FrameError, InputError
+from dor3d.images import read_bytes
 
 SUBJECTS: Final = tuple(f"P{n}" for n in range(9))
 GESTURES: Final = (*"123456789", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
@@ -109,10 +110,7 @@ def read_patch(path: Path) -> Float[ndarray, "h w"]:
 
     Raises FrameError for one that is missing, cut off, or whose patch does not fit its frame.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise missing_frame(path, error) from None
+    data = read_bytes(path)
     if len(data) < _HEADER_BYTES:
         raise FrameError(f"{path} is truncated", got=f"{len(data)} bytes", expected=f"at least {_HEADER_BYTES}")
     width, height, left, top, right, bottom = np.frombuffer(data, _HEADER, 6).tolist()

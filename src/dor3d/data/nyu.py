@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
-from dor3d.data.sample import DepthSet, check_root, missing_frame
+from dor3d.data.sample import DepthSet, check_root
 from dor3d.errors import InputError, MissingExtraError
 from dor3d.images import read_packed_png
 
@@ -54,11 +54,7 @@ class Nyu(DepthSet):
         return self._xyz[index]
 
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
-        path = self.root / self.frame_name(index)
-        try:
-            return read_packed_png(path).astype(np.float32)
-        except OSError as error:
-            raise missing_frame(path, error) from None
+        return read_packed_png(self.root / self.frame_name(index)).astype(np.float32)
 
     def subject(self, index: int) -> str:
         if self.split == "train":

@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxtyping import Float
 from numpy import ndarray
 
-from dor3d.errors import FrameError, InputError
+from dor3d.errors import InputError
 from dor3d.geometry import Pinhole
 from dor3d.skeleton import to_canonical
 
@@ -112,8 +112,3 @@ def check_root(root: Path, name: str, wanted: Sequence[str]) -> Path:
             fix="docs/datasets.md says how it is laid out.",
         )
     return root
-
-
-def missing_frame(path: Path, error: OSError) -> FrameError:
-    """The error for a frame whose file cannot be opened."""
-    return FrameError(f"{path} cannot be read", got=error.strerror or error)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dor3d.benchmarks import Benchmark
 from dor3d.errors import InputError
-from dor3d.evaluate.published import TABLE_1, reported
+from dor3d.evaluate.published import TABLE_1, plain, reported
 from dor3d.evaluate.score import CURVE_MM, Score, read_truth, score_file
 from dor3d.files import write_whole
 from dor3d.metrics import success_curve
@@ -101,9 +101,9 @@ def table_md(benchmark: Benchmark, scores: Mapping[str, Score]) -> str:
     whole = len(next(iter(scores.values())).joints) == len(benchmark.joints)
     best = min(scores, key=lambda name: scores[name].mean_mm)
     rows = [_row(benchmark, name, score, bold=name == best, whole=whole) for name, score in scores.items()]
-    named = {name.lower() for name in scores}
+    named = {plain(name) for name in scores}
     for name, row in TABLE_1.items():
-        if benchmark.name in row and name.lower() not in named:
+        if benchmark.name in row and plain(name) not in named:
             rows.append([name, "not recomputed", f"{row[benchmark.name]:.2f}", *[""] * (len(head) - 3)])
     lines = [f"# {benchmark.title}: mean error over all joints and frames", ""]
     lines += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]

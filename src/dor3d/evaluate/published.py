@@ -21,9 +21,10 @@ TABLE_1: Final[dict[str, dict[str, float]]] = {
 
 def reported(method: str, benchmark: str) -> float | None:
     """A method's mean error (mm) in table 1; None where the table has none. Case, spaces and hyphens do not matter."""
-    rows = {_plain(name): row for name, row in TABLE_1.items()}
-    return rows.get(_plain(method), {}).get(benchmark)
+    rows = {plain(name): row for name, row in TABLE_1.items()}
+    return rows.get(plain(method), {}).get(benchmark)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A method's name by letters and digits alone."""
     return "".join(c for c in name.lower() if c.isalnum())

@@ -53,7 +53,7 @@ def _read_as(score: Score) -> str:
 
 def print_evaluation(result: Evaluation, *, as_json: bool) -> None:
     """Print what a model scored on a set, and what a reader must know of it."""
-    if as_json and result.score is not None:
+    if as_json:
         print(json.dumps(report(result)))
         return
     if result.score is not None:

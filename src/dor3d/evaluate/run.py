@@ -69,12 +69,14 @@ class Evaluation:
     """What came of a model on a set.
 
     Attributes:
+        dataset: the set's name.
         predictions: the file of predictions.
         score: what it scores; None where the set's labels are not public.
         skipped: what was wrong with frames that were left out.
         without_hand: how many frames had no centre and were centred by the centre of mass instead.
     """
 
+    dataset: str
     predictions: Path
     score: Score | None = None
     skipped: list[str] = field(default_factory=list)
@@ -86,7 +88,7 @@ class Evaluation:
         if self.without_hand:
             lines.append(f"{count_of(self.without_hand, 'frame')} had no centre and took the centre of mass")
         if self.score is None:
-            lines.append("the labels of this split are not public: send submission.txt to the challenge's server")
+            lines.append("there are no labels to score against; HANDS2017's server takes submission.txt")
         elif self.score.notes.get("uses_truth"):
             lines.append("the crops were centred on the true joints, which a user's camera does not know")
         return lines
@@ -137,14 +139,15 @@ def evaluate(
     """
     joints = _shared_joints(model, frames)
     source = _Frames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
-    result = Evaluation(out / "predictions.txt")
+    result = Evaluation(frames.name, out / "predictions.txt")
     columns = [model.card.joints.index(name) for name in joints]
-    names, poses, truths = [], [], []
+    own = [frames.joints.index(name) for name in joints]
+    names, poses, truths = [], [], {}
     for boxes, crops, samples in _batches(source, result, skip_bad=skip_bad):
-        points = model(crops[:, None]).points[:, columns]
+        points = model(np.stack(crops)[:, None]).points[:, columns]
         poses += [box.to_camera(p) for box, p in zip(boxes, points, strict=True)]
-        names += ["_".join(sample.name.split()) for sample in samples]
-        truths += [_truth(sample, joints) for sample in samples]
+        names += [_file_name(sample) for sample in samples]
+        truths |= {_file_name(s): s.joints_mm[own] for s in samples if s.joints_mm is not None}
     if not poses:
         raise InputError(f"No frame of {frames.name} could be used", got=result.skipped[0] if result.skipped else None)
     result.without_hand = source.without_hand
@@ -152,17 +155,18 @@ def evaluate(
     if frames.name == "hands17" and frames.split == "test":
         write_submission(out / "submission.txt", np.array(poses), names)
     write_poses(result.predictions, np.array(poses), joints, names, notes)
-    if all(truth is not None for truth in truths):
-        write_poses(out / "truth.txt", np.array(truths), joints, names, {"dataset": frames.name, "split": frames.split})
+    if truths:
+        about = {"dataset": frames.name, "split": frames.split}
+        write_poses(out / "truth.txt", np.array(list(truths.values())), joints, list(truths), about)
         result.score = _score(frames, joints, source.cube_mm, out)
         write_whole(out / "score.json", json.dumps(report(result), indent=1) + "\n")
     return result
 
 
 def report(result: Evaluation) -> dict[str, Any]:
-    """A result as a JSON object."""
+    """A result as a JSON object; without a method where there are no labels to score against."""
     if result.score is None:
-        raise InputError("There is no score: the set's labels are not public")
+        return {"benchmark": result.dataset, "methods": {}, "skipped": result.skipped}
     scored = {**result.score.to_json(), "skipped": result.skipped, "frames_without_a_center": result.without_hand}
     return {"benchmark": result.score.benchmark.name, "methods": {"model": scored}}
 
@@ -181,30 +185,27 @@ def _shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
 
 def _batches(
     source: _Frames, result: Evaluation, *, skip_bad: bool
-) -> Iterator[tuple[list[CropBox], ndarray, list[Sample]]]:
-    boxes: list[CropBox] = []
-    crops: list[ndarray] = []
-    samples: list[Sample] = []
+) -> Iterator[tuple[tuple[CropBox, ...], tuple[ndarray, ...], tuple[Sample, ...]]]:
+    batch: list[tuple[CropBox, ndarray, Sample]] = []
     for index in range(len(source.frames)):
         try:
-            box, crop, sample = source.crop(index)
+            batch.append(source.crop(index))
         except Dor3dError as error:
             if not skip_bad:
                 raise
             result.skipped.append(str(error))
-            continue
-        boxes, crops, samples = [*boxes, box], [*crops, crop], [*samples, sample]
-        if len(boxes) == _BATCH:
-            yield boxes, np.stack(crops), samples
-            boxes, crops, samples = [], [], []
-    if boxes:
-        yield boxes, np.stack(crops), samples
+        if len(batch) == _BATCH:
+            boxes, crops, samples = zip(*batch, strict=True)
+            yield boxes, crops, samples
+            batch = []
+    if batch:
+        boxes, crops, samples = zip(*batch, strict=True)
+        yield boxes, crops, samples
 
 
-def _truth(sample: Sample, joints: Sequence[str]) -> ndarray | None:
-    if sample.joints_mm is None:
-        return None
-    return sample.joints_mm[[sample.joints.index(name) for name in joints]]
+def _file_name(sample: Sample) -> str:
+    """The frame's name, as it stands in a line of words."""
+    return "_".join(sample.name.split())
 
 
 def _notes(model: CropModel, frames: DepthSet, source: _Frames) -> dict[str, Any]:
