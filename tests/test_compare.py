@@ -14,7 +14,8 @@ from dor3d.errors import InputError
 from dor3d.evaluate.compare import compare, parse_results
 from dor3d.evaluate.predictions import write_poses
 from dor3d.evaluate.published import TABLE_1, reported
-from dor3d.evaluate.score import read_truth, score_file
+from dor3d.evaluate.score import score_file
+from dor3d.evaluate.truth import read_truth
 
 # what the published files give, to 0.001 mm
 PUBLISHED = {
@@ -69,7 +70,12 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def test_tables_and_figures(files: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    compare(BENCHMARKS["icvl"], files["truth"], {"A2J": files["A2J"], "mine": files["mine"]}, out)
+    compare(
+        BENCHMARKS["icvl"],
+        read_truth(BENCHMARKS["icvl"], files["truth"]),
+        {"A2J": files["A2J"], "mine": files["mine"]},
+        out,
+    )
     rows = {row["method"]: row for row in csv.DictReader((out / "table.csv").open())}
     assert float(rows["A2J"]["mean_mm"]) == pytest.approx(5, abs=1e-3)
     assert float(rows["mine"]["palm_mm"]) == pytest.approx(10, abs=1e-3)
@@ -88,7 +94,9 @@ def test_methods_are_compared_on_the_joints_that_all_have(files: dict[str, Path]
     some = ("index_tip", "palm")
     mine = true[:, [icvl.joints.index(name) for name in some]] + (0.0, 0.0, 1.0)
     write_poses(tmp_path / "some.txt", mine, some, [str(i) for i in range(30)], {})
-    scores = compare(icvl, files["truth"], {"A2J": files["A2J"], "some": tmp_path / "some.txt"}, tmp_path / "out")
+    scores = compare(
+        icvl, read_truth(icvl, files["truth"]), {"A2J": files["A2J"], "some": tmp_path / "some.txt"}, tmp_path / "out"
+    )
     assert {s.joints for s in scores.values()} == {("palm", "index_tip")}
     assert scores["some"].mean_mm == pytest.approx(1, abs=1e-3) and scores["A2J"].mean_mm == pytest.approx(5, abs=1e-3)
     table = (tmp_path / "out" / "table.md").read_text()
@@ -119,7 +127,9 @@ def test_bad_input_ends_in_one_line(files: dict[str, Path], tmp_path: Path, caps
     assert capsys.readouterr().err.endswith("truth.txt, line 1: 48 numbers; expected 42: 3 for each of 14 joints\n")
     out = tmp_path / "out"
     with pytest.raises(InputError, match="cannot be read"):
-        compare(BENCHMARKS["icvl"], files["truth"], {"x": tmp_path / "nowhere.txt"}, out)
+        compare(
+            BENCHMARKS["icvl"], read_truth(BENCHMARKS["icvl"], files["truth"]), {"x": tmp_path / "nowhere.txt"}, out
+        )
     assert not out.exists()
 
 
@@ -137,6 +147,11 @@ def test_names_of_methods_are_met_however_written() -> None:
 
 
 def test_a_method_has_one_row_however_its_name_is_written(files: dict[str, Path], tmp_path: Path) -> None:
-    compare(BENCHMARKS["icvl"], files["truth"], {"v2v posenet": files["mine"]}, tmp_path / "out")
+    compare(
+        BENCHMARKS["icvl"],
+        read_truth(BENCHMARKS["icvl"], files["truth"]),
+        {"v2v posenet": files["mine"]},
+        tmp_path / "out",
+    )
     table = (tmp_path / "out" / "table.md").read_text()
     assert "| v2v posenet | **10.000** | 6.28 |" in table and "V2V-PoseNet" not in table

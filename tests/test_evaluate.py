@@ -1,6 +1,9 @@
 """A model over a set, and a look at a set: from files on disk to files on disk."""
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,12 +15,15 @@ from write_sets import Rendered
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.cli import main
 from dor3d.data.centers import FileCenters
+from dor3d.data.sample import Sample
 from dor3d.data.sets import open_set
 from dor3d.data.synthetic import render_set
 from dor3d.errors import InputError
+from dor3d.evaluate.fit import fit_camera
 from dor3d.evaluate.inspect import inspect
 from dor3d.evaluate.predictions import read_poses
 from dor3d.evaluate.run import evaluate, open_centers, open_model
+from dor3d.geometry import Pinhole
 from dor3d.geometry.crop import center_of_joints
 
 COUNT = 8
@@ -88,7 +94,7 @@ def test_a_bad_frame_stops_or_is_skipped(
     assert stop.value.code == 2 and "depth_1_0000003.png is empty" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     main([*words, "--skip-bad"])
-    assert "1 frame left out (first: " in capsys.readouterr().out
+    assert "left out: " in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "score.json").read_text())["methods"]["model"]["frames"] == COUNT - 1
 
 
@@ -174,13 +180,52 @@ def test_what_is_wrong_with_a_set_is_said(frames: dict[str, list[Rendered]], tmp
     write_sets.write_nyu(tmp_path / "set", flipped)
     (tmp_path / "set" / "test" / "depth_1_0000001.png").unlink()
     text = "\n".join(inspect(open_set("nyu", tmp_path / "set"), tmp_path / "out").lines())
-    assert "frames: 8 (expected 8,252)" in text and "part of the set, or another version" in text
-    assert "1 could not be used" in text and "depth_1_0000001.png cannot be read" in text
+    assert "frames: 8 (expected 8,252)" in text and "a part, or another version" in text
+    assert "7 there, 1 missing\n  no file test/depth_1_0000001.png" in text
     assert "most joints lie on no surface" in text
+    assert "labels and depth fit better with x the other way round and y the other way round" in text
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        (lambda c: c, None),
+        (
+            lambda c: replace(c, fx=c.fx * 1.08, fy=c.fy * 1.08),
+            r"a focal length of about 4[678]\d, 4[678]\d and not 513",
+        ),
+        (
+            lambda c: replace(c, cx=c.cx + 15, cy=c.cy - 15),
+            r"a principal point near \(31\d, 24\d\) and not \(331, 230\)",
+        ),
+    ],
+)
+def test_a_camera_that_does_not_fit_is_told(
+    camera: Callable[[Pinhole], Pinhole], message: str | None, frames: dict[str, list[Rendered]]
+) -> None:
+    """Labels in mm through a wrong camera leave the hand; what is said to fit is what the frames were made with."""
+    own, joints = camera(BENCHMARKS["hands17"].camera), BENCHMARKS["hands17"].joints
+    fit = fit_camera([Sample("", frame.depth_mm, own, joints, frame.joints_mm) for frame in frames["hands17"]])
+    assert fit is not None
+    problem = fit.problem(own)
+    assert problem is None if message is None else problem is not None and re.search(message, problem)
+    assert fit_camera([]) is None
+
+
+def test_labels_and_files_of_two_versions(frames: dict[str, list[Rendered]], tmp_path: Path) -> None:
+    write_sets.write_msra(tmp_path / "set", frames["msra"])
+    folder = tmp_path / "set" / "P0" / "1"
+    (folder / "000001_depth.bin").rename(folder / "000007_depth.bin")
+    found = inspect(open_set("msra", tmp_path / "set"), tmp_path)
+    assert found.files.missing == ["P0/1/000001_depth.bin"] and found.files.unlabelled == 1
+    assert "1 file without a label besides: parts of two versions?" in "\n".join(found.lines())
+    with pytest.raises(InputError, match=r"1 frame of 8 cannot be read; got no file .*000001_depth\.bin"):
+        dataset = open_set("msra", tmp_path / "set")
+        evaluate(open_model("compact"), dataset, open_centers("truth", dataset), tmp_path / "out")
 
 
 def test_inspect_from_the_command_line(
     roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["inspect", "--dataset", "msra", "--root", str(roots["msra"]), "--out", str(tmp_path)])
-    assert "of no known version" in capsys.readouterr().out and (tmp_path / "contact_sheet.png").exists()
+    assert "expected 76,375 or 76,391" in capsys.readouterr().out and (tmp_path / "contact_sheet.png").exists()

@@ -161,7 +161,9 @@ def test_huge_png_header_is_refused(tmp_path):
     data[16:24] = struct.pack(">II", 1 << 30, 1 << 30)
     data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
     path.write_bytes(bytes(data))
-    assert "cannot be decoded" in error_of(path)
+    assert "too large for a depth frame" in error_of(path)
+    path.write_bytes(bytes(data[:8]) + struct.pack(">I4sI", 0, b"IHDR", zlib.crc32(b"IHDR")))
+    assert "a header of 0 bytes" in error_of(path)
 
 
 def test_objects_never_unpickle(tmp_path):

@@ -12,7 +12,8 @@ from numpy import ndarray
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.errors import Dor3dError, InputError
 from dor3d.evaluate.predictions import SYSTEMS, read_poses, write_poses
-from dor3d.evaluate.score import read_truth, score_file
+from dor3d.evaluate.score import score_file
+from dor3d.evaluate.truth import read_truth
 
 NYU = BENCHMARKS["nyu"]
 

@@ -1,6 +1,8 @@
 """Small rendered sets in each benchmark's exact format on disk, to read them back."""
 
+import itertools
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from scipy.io import savemat
 
 from dor3d.data.msra import GESTURES
 from dor3d.data.nyu import LABELLED, SCORED
+from dor3d.data.sample import Sample
 from dor3d.data.synthetic import render_frame
+from dor3d.errors import FrameError
 from dor3d.geometry import PRESETS
 from dor3d.skeleton import BENCHMARK_JOINTS, JOINTS
 
@@ -38,12 +42,18 @@ _STAND_INS = {
 
 def render(benchmark: str, count: int, seed: int = 0) -> list[Rendered]:
     """Right hands seen by a benchmark's camera."""
-    frames = []
-    for i in range(count):
-        scene, depth = render_frame(PRESETS[benchmark], seed, 2 * i)
-        names = [_STAND_INS.get(name, name) for name in BENCHMARK_JOINTS[benchmark]]
-        frames.append(Rendered(depth, scene.joints_mm[[JOINTS.index(name) for name in names]]))
-    return frames
+    camera = PRESETS[benchmark]
+    names = tuple(_STAND_INS.get(name, name) for name in BENCHMARK_JOINTS[benchmark])
+    frames: list[Rendered] = []
+    for i in itertools.count():
+        scene, depth = render_frame(camera, seed, 2 * i)
+        joints = scene.joints_mm[[JOINTS.index(name) for name in names]]
+        with suppress(FrameError):  # an arm that points at the camera may hide the whole hand
+            Sample("", depth, camera, names, joints).check("")
+            frames.append(Rendered(depth, joints))
+        if len(frames) == count:
+            return frames
+    raise AssertionError
 
 
 def write_nyu(root: Path, frames: list[Rendered], split: str = "test") -> None:

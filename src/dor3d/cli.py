@@ -146,49 +146,61 @@ def export(
 
 def score(
     benchmark: Annotated[str, arg(metavar="NAME")],
-    truth: Annotated[Path, arg(metavar="FILE")],
+    truth: Annotated[Path, arg(metavar="FILE|DIR")],
     pred: Annotated[Path, arg(metavar="FILE")],
+    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
+    skip_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """Score a file of predictions against a file of truths.
+    """Score a file of predictions against true poses.
 
     Args:
         benchmark: nyu, icvl, msra or hands17.
-        truth: true poses, a line a frame: u v d or x y z of each joint.
+        truth: true poses: a file with a line a frame, u v d or x y z of each joint, or the benchmark's own folder.
         pred: predicted poses, in the community's text format, dor3d's own, or poses.jsonl.
+        split: which part of the benchmark's folder; by default the one that is scored.
+        skip_bad: leave out frames that cannot be read or are missing by name, and list them.
         json: print one JSON object and nothing else.
     """
     from dor3d.benchmarks import Benchmark
     from dor3d.evaluate.report import print_scores
-    from dor3d.evaluate.score import read_truth, score_file
+    from dor3d.evaluate.score import score_file
+    from dor3d.evaluate.truth import read_truth
 
     protocol = Benchmark.named(benchmark)
-    print_scores(protocol, {pred.stem: score_file(protocol, read_truth(protocol, truth), pred)}, as_json=json)
+    poses = read_truth(protocol, truth, split=split, skip_bad=skip_bad)
+    print_scores(protocol, {pred.stem: score_file(protocol, poses, pred, skip_bad=skip_bad)}, as_json=json)
 
 
 def compare(
     benchmark: Annotated[str, arg(metavar="NAME")],
-    truth: Annotated[Path, arg(metavar="FILE")],
+    truth: Annotated[Path, arg(metavar="FILE|DIR")],
     results: Annotated[tuple[str, ...], arg(metavar="NAME=FILE...")],
     out: Annotated[Path, arg(metavar="DIR")],
+    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
+    skip_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Compare methods by their files of predictions; writes table.csv, table.md and two figures.
 
     Args:
         benchmark: nyu, icvl, msra or hands17.
-        truth: true poses, a line a frame.
+        truth: true poses: a file with a line a frame, or the benchmark's own folder.
         results: the methods' files.
         out: folder for the tables and figures.
+        split: which part of the benchmark's folder; by default the one that is scored.
+        skip_bad: leave out frames that cannot be read in one of the files, and list them.
         json: print one JSON object and nothing else.
     """
     from dor3d.benchmarks import Benchmark
     from dor3d.evaluate.compare import compare as compare_files
     from dor3d.evaluate.compare import parse_results
     from dor3d.evaluate.report import print_scores
+    from dor3d.evaluate.truth import read_truth
 
-    protocol = Benchmark.named(benchmark)
-    print_scores(protocol, compare_files(protocol, truth, parse_results(results), out), as_json=json, out=out)
+    protocol, files = Benchmark.named(benchmark), parse_results(results)
+    poses = read_truth(protocol, truth, split=split, skip_bad=skip_bad)
+    print_scores(protocol, compare_files(protocol, poses, files, out, skip_bad=skip_bad), as_json=json, out=out)
 
 
 def evaluate(
@@ -218,14 +230,17 @@ def evaluate(
         out: folder for predictions.txt, truth.txt and score.json.
     """
     from dor3d.data.sets import open_set
-    from dor3d.evaluate.report import print_evaluation
+    from dor3d.evaluate.report import print_evaluation, progress
     from dor3d.evaluate.run import evaluate as run
     from dor3d.evaluate.run import open_centers, open_model
     from dor3d.text import cube_of
 
     frames = open_set(dataset, root, split)
     cube_mm = None if cube is None else cube_of(cube)
-    result = run(open_model(model), frames, open_centers(centers, frames), out, cube_mm=cube_mm, skip_bad=skip_bad)
+    source = open_centers(centers, frames)
+    result = run(
+        open_model(model), frames, source, out, cube_mm=cube_mm, skip_bad=skip_bad, watch=progress(len(frames))
+    )
     print_evaluation(result, as_json=json)
 
 

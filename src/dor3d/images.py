@@ -14,6 +14,8 @@ from numpy import ndarray
 from dor3d.errors import FrameError
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_IHDR_BYTES: Final = 13
+_MOST_PIXELS: Final = 1 << 26  # no sensor has so many; decoding as many takes all memory
 _PNG_COLOURS: Final = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 
 
@@ -44,8 +46,8 @@ def read_bytes(path: Path) -> bytes:
     """A file's content; raises FrameError when it cannot be opened."""
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise FrameError(f"{path} cannot be read", got=error.strerror or error) from None
+    except (OSError, ValueError) as error:  # a path with a NUL in it is a ValueError
+        raise FrameError(f"{path} cannot be read", got=getattr(error, "strerror", None) or error) from None
 
 
 def _read(path: Path) -> bytes:
@@ -88,6 +90,8 @@ def check_png(data: bytes, path: Path, *, packed: bool = False) -> None:
         if end > len(data):
             raise _truncated(path, data)
         if kind == b"IHDR":
+            if length != _IHDR_BYTES:
+                raise FrameError(f"{path} is damaged", got=f"a header of {length} bytes", expected=_IHDR_BYTES)
             _check_png_kind(data, path, packed=packed)
         if zlib.crc32(data[place + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise FrameError(f"{path} is damaged", got=f"a wrong checksum in its {kind.decode('latin1')} part")
@@ -99,6 +103,9 @@ def _truncated(path: Path, data: bytes) -> FrameError:
 
 
 def _check_png_kind(data: bytes, path: Path, *, packed: bool) -> None:
+    width, height = struct.unpack_from(">2I", data, 16)
+    if width * height > _MOST_PIXELS:
+        raise FrameError(f"{path} is too large for a depth frame", got=f"{width}x{height} pixels")
     bits, colour = data[24], data[25]
     kind = f"{bits}-bit {_PNG_COLOURS.get(colour, f'colour type {colour}')}"
     if packed and (bits, colour) != (8, 2):

@@ -1,6 +1,8 @@
-"""Numbers in what users write and read."""
+"""What users write and read: numbers, counts, JSON."""
 
+import json
 import math
+from typing import Any
 
 from dor3d.errors import InputError
 
@@ -34,3 +36,11 @@ def cube_of(text: str) -> tuple[float, float]:
     """A cube's in-plane side and depth (mm) from "MM" or "MM,MM". Raises InputError."""
     sides = numbers(text, (1, 2), "--cube", "MM or MM,MM")
     return sides[0], sides[-1]
+
+
+def parse_json(text: str) -> Any:
+    """A JSON text's content; raises ValueError for all that cannot be read, nesting without end included."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

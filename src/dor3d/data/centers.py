@@ -17,7 +17,6 @@ from dor3d.data.hands17 import Hands17
 from dor3d.data.sample import DepthSet, Sample
 from dor3d.errors import FrameError, InputError, NoHandError
 from dor3d.geometry import Pinhole
-from dor3d.geometry.crop import center_of_joints
 
 _LOOKED_AT: Final = 24  # frames that tell a file's coordinate system
 _NEAR_MM: Final = 100.0  # a hand's surface lies within so much of its centre
@@ -50,9 +49,9 @@ class TrueCenters:
 
     def of(self, index: int, sample: Sample, cube_mm: tuple[float, float]) -> Float[ndarray, "3"]:
         del index, cube_mm
-        if sample.joints_mm is None:
+        if sample.center_mm is None:
             raise NoHandError(f"{sample.name} has no labels to centre on")
-        return center_of_joints(sample.joints_mm)
+        return sample.center_mm
 
 
 class MassCenters:

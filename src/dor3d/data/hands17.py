@@ -5,7 +5,7 @@ Yuan et al., "The 2017 Hands in the Million Challenge on 3D Hand Pose Estimation
 """
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
@@ -33,7 +33,7 @@ class Hands17(DepthSet):
     Raises InputError for another folder or an unknown split.
     """
 
-    def __init__(self, root: Path, split: Literal["all", "train", "held-out", "test"] = "held-out") -> None:
+    def __init__(self, root: Path, split: str = "held-out") -> None:
         benchmark = BENCHMARKS["hands17"]
         self.name, self.camera, self.joints = benchmark.name, benchmark.camera, benchmark.joints
         if split not in ("all", "train", "held-out", "test"):
@@ -51,9 +51,8 @@ class Hands17(DepthSet):
 
     def frame_name(self, index: int) -> str:
         line = self._span[index]
-        words = self._lines.words(line)
         # the label's path ends with the file's name, on some copies after folders and in Windows' way
-        name = words[0].replace("\\", "/").rpartition("/")[2] if words else ""
+        name = self._lines.first_word(line).replace("\\", "/").rpartition("/")[2]
         if not name.endswith(".png"):
             raise self._lines.error(line, f"{name[:60]!r} first", "the name of a PNG file")
         return f"{self._images}/{name}"
@@ -62,6 +61,9 @@ class Hands17(DepthSet):
         if self.split == "test":
             return None
         return self._lines.numbers(self._span[index], 3 * len(self.joints), skip=1).reshape(-1, 3)
+
+    def label_place(self, index: int) -> str:
+        return self._lines.place(self._span[index])
 
     def box(self, index: int) -> tuple[float, float, float, float]:
         """Left, top, width and height (pixels) of the box around a test frame's hand. Raises InputError."""

@@ -5,7 +5,7 @@ frames without an image occur.
 """
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
@@ -34,19 +34,16 @@ class Icvl(DepthSet):
     Raises InputError for another folder, or labels that cannot be read.
     """
 
-    def __init__(self, root: Path, split: Literal["train", "train-rotated", "test"] = "test") -> None:
+    def __init__(self, root: Path, split: str = "test") -> None:
         benchmark = BENCHMARKS["icvl"]
         self.name, self.camera, self.joints = benchmark.name, benchmark.camera, benchmark.joints
-        self.split = split
-        if split == "test":
-            labels = [f"Testing/test_seq_{n}.txt" for n in _TEST_SEQUENCES]
-            self.root = check_root(root, "ICVL", labels) / "Testing"
-        elif split in ("train", "train-rotated"):
-            labels = ["Training/labels.txt"]
-            self.root = check_root(root, "ICVL", labels) / "Training"
-        else:
+        if split not in ("train", "train-rotated", "test"):
             raise InputError("Unknown split of ICVL", got=split, expected="train, train-rotated or test")
-        self._files = [LineFile(Path(root) / name) for name in labels]
+        self.split = split
+        labels = [f"Testing/test_seq_{n}.txt" for n in _TEST_SEQUENCES] if split == "test" else ["Training/labels.txt"]
+        self.root = check_root(root, "ICVL", labels)
+        self._images = "Testing/Depth" if split == "test" else "Training/Depth"
+        self._files = [LineFile(self.root / name) for name in labels]
         self._places = [(f, i) for f, file in enumerate(self._files) for i in range(len(file))]
         if split == "train":
             self._places = self._originals()
@@ -59,7 +56,7 @@ class Icvl(DepthSet):
         return len(self._places)
 
     def frame_name(self, index: int) -> str:
-        return f"{self.root.name}/Depth/{self._image(self._places[index])}"
+        return f"{self._images}/{self._image(self._places[index])}"
 
     def joints_mm(self, index: int) -> Float[ndarray, "16 3"]:
         file, line = self._places[index]
@@ -67,12 +64,14 @@ class Icvl(DepthSet):
         return self.camera.unproject(uvd[:, :2], uvd[:, 2])
 
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
-        return read_image(self.root.parent / self.frame_name(index)).astype(np.float32)
+        return read_image(self.root / self.frame_name(index)).astype(np.float32)
+
+    def label_place(self, index: int) -> str:
+        file, line = self._places[index]
+        return self._files[file].place(line)
 
     def subject(self, index: int) -> str:
-        if self.split != "test":
-            return ""
-        return f"sequence {_TEST_SEQUENCES[self._places[index][0]]}"
+        return BENCHMARKS["icvl"].part_of(self.frame_name(index)) or ""
 
     def notes(self) -> list[str]:
         if self.split != "train":
@@ -81,8 +80,7 @@ class Icvl(DepthSet):
 
     def _image(self, place: tuple[int, int]) -> str:
         file, line = place
-        words = self._files[file].words(line)
-        name = words[0] if words else ""
+        name = self._files[file].first_word(line)
         if not name.endswith(".png") or ".." in Path(name).parts or Path(name).is_absolute():
             raise self._files[file].error(line, f"{name[:60]!r} first", "the path of a PNG file, then 48 numbers")
         return name

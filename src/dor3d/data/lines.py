@@ -42,6 +42,10 @@ class LineFile:
         """The line's number in the file, from 1, blank ones counted."""
         return int(self._kept[index]) + 1
 
+    def place(self, index: int) -> str:
+        """The file and the line's number, as messages name them."""
+        return f"{self.path}, line {self.number(index)}"
+
     def words(self, index: int) -> list[str]:
         """A line's words, separated by white space or commas."""
         raw = self._bytes(int(self._starts[index]), int(self._ends[index]))
@@ -49,6 +53,15 @@ class LineFile:
             return raw.decode("utf-8").replace(",", " ").split()
         except UnicodeDecodeError:
             raise self.error(index, "not text", "words and numbers") from None
+
+    def first_word(self, index: int, longest: int = 256) -> str:
+        """A line's first word, without a look at the rest; empty when it is longer than so many bytes or no text."""
+        start, end = int(self._starts[index]), int(self._ends[index])
+        words = self._bytes(start, min(end, start + longest)).replace(b",", b" ").split(None, 1)
+        try:
+            return words[0].decode("utf-8") if words and (len(words) > 1 or end - start <= longest) else ""
+        except UnicodeDecodeError:
+            return ""
 
     def numbers(self, index: int, count: int, *, skip: int = 0) -> Float[ndarray, "n"]:
         """The numbers of a line after `skip` words; raises InputError unless there are `count`, all finite."""
@@ -65,7 +78,7 @@ class LineFile:
 
     def error(self, index: int, got: object, expected: object) -> InputError:
         """What to raise for a line that is wrong; it names the file and the line."""
-        return InputError(f"{self.path}, line {self.number(index)}", got=got, expected=expected)
+        return InputError(self.place(index), got=got, expected=expected)
 
     def _bytes(self, start: int, end: int) -> bytes:
         # opened anew each time: nothing to share between worker processes, and MSRA alone has 153 of these files

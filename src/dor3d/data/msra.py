@@ -21,7 +21,6 @@ from dor3d.images import read_bytes
 
 SUBJECTS: Final = tuple(f"P{n}" for n in range(9))
 GESTURES: Final = (*"123456789", "I", "IP", "L", "MP", "RP", "T", "TIP", "Y")
-VERSIONS: Final = (76_375, 76_391)  # frames in the two copies that go round
 # frames without a hand, or of another pose than their label (numbers in the files' names)
 FAULTY: Final[dict[tuple[str, str], frozenset[int]]] = {
     ("P2", "TIP"): frozenset({172, 173, 174}),
@@ -39,8 +38,8 @@ class Msra(DepthSet):
 
     Args:
         root: the folder that has `P0` to `P8` in it.
-        split: "all", "P3" (that subject alone: the test of the third training of nine) or "without-P3" (the others,
-            less the faulty frames: what that training learns from).
+        split: "all" (also called "test": every frame is tested once), "P3" (that subject alone: the test of one of
+            nine trainings) or "without-P3" (the others, less the faulty frames: what that training learns from).
 
     Raises InputError for another folder, an unknown split, or a joint.txt that cannot be read.
     """
@@ -48,7 +47,7 @@ class Msra(DepthSet):
     def __init__(self, root: Path, split: str = "all") -> None:
         benchmark = BENCHMARKS["msra"]
         self.name, self.camera, self.joints = benchmark.name, benchmark.camera, benchmark.joints
-        self.split = split
+        self.split = split = "all" if split == "test" else split
         self.root = check_root(root, "MSRA", [SUBJECTS[0]])
         self._folders = [(s, g) for s in _subjects(split) for g in GESTURES if (self.root / s / g).is_dir()]
         if not self._folders:
@@ -73,6 +72,10 @@ class Msra(DepthSet):
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
         return read_patch(self.root / self.frame_name(index))
 
+    def label_place(self, index: int) -> str:
+        folder, number = self._places[index]
+        return self._labels[folder].place(number + 1)
+
     def subject(self, index: int) -> str:
         return self._folders[self._places[index][0]][0]
 
@@ -89,8 +92,12 @@ class Msra(DepthSet):
         left_out = self.frames_in_labels - len(self)
         notes = [f"{left_out} faulty frames are left out"] if left_out else []
         if self.split == "all":
-            version = f"the version of {len(self):,} frames" if len(self) in VERSIONS else "of no known version"
-            notes.append(f"{len(self):,} frames: {version}")
+            versions = BENCHMARKS["msra"].frames["all"]
+            notes.append(
+                f"this is the version of {len(self):,} frames"
+                if len(self) in versions
+                else f"the versions that go round have {' or '.join(f'{count:,}' for count in versions)} frames"
+            )
         return notes
 
     def _count(self, folder: int) -> int:

@@ -5,7 +5,7 @@ into the green and blue bytes of PNG files; `joint_data.mat` has the joints of e
 """
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
@@ -29,16 +29,19 @@ class Nyu(DepthSet):
         view: which camera, 1 to 3; 1 is the one that is scored.
 
     Raises:
-        InputError: for another folder or a broken joint_data.mat.
+        InputError: for another folder, an unknown split or a broken joint_data.mat.
         MissingExtraError: without SciPy, which reads .mat files.
     """
 
-    def __init__(self, root: Path, split: Literal["train", "test"] = "test", view: int = 1) -> None:
+    def __init__(self, root: Path, split: str = "test", view: int = 1) -> None:
         benchmark = BENCHMARKS["nyu"]
+        if split not in ("train", "test"):
+            raise InputError("Unknown split of NYU", got=split, expected="train or test")
         self.name, self.camera, self.joints = benchmark.name, benchmark.camera, benchmark.joints
         self.root = check_root(root, "NYU", [f"{split}/joint_data.mat"])
         self.split, self.view = split, view
-        self._xyz = _labels(self.root / split / "joint_data.mat", view)
+        self._file = self.root / split / "joint_data.mat"
+        self._xyz = _labels(self._file, view)
 
     def __len__(self) -> int:
         return len(self._xyz)
@@ -47,20 +50,23 @@ class Nyu(DepthSet):
         return f"{self.split}/depth_{self.view}_{index + 1:07d}.png"
 
     def joints_mm(self, index: int) -> Float[ndarray, "14 3"]:
-        return self._xyz[index, SCORED, :]
+        joints = self._xyz[index, SCORED, :]
+        if not np.isfinite(joints).all():
+            raise InputError(f"{self.label_place(index)}: joints that are not finite", expected="mm")
+        return joints
 
     def all_joints_mm(self, index: int) -> Float[ndarray, "36 3"]:
-        """All 36 labelled points (mm, camera frame)."""
+        """All 36 labelled points (mm, camera frame), as they stand in the file."""
         return self._xyz[index]
+
+    def label_place(self, index: int) -> str:
+        return f"{self._file}, frame {index + 1}"
 
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
         return read_packed_png(self.root / self.frame_name(index)).astype(np.float32)
 
     def subject(self, index: int) -> str:
-        if self.split == "train":
-            return "subject 1"
-        parts = BENCHMARKS["nyu"].parts
-        return next((name for name, (low, high) in parts.items() if low <= index < high), "")
+        return "subject 1" if self.split == "train" else BENCHMARKS["nyu"].part_of(self.frame_name(index)) or ""
 
 
 def _labels(path: Path, view: int) -> Float[ndarray, "n 36 3"]:
@@ -70,11 +76,7 @@ def _labels(path: Path, view: int) -> Float[ndarray, "n 36 3"]:
         raise InputError(
             f"{path} has joints of another shape", got=xyz.shape, expected=f"[cameras >= {view}, frames, 36, 3]"
         )
-    mine = np.array(xyz[view - 1], np.float64)
-    bad = np.flatnonzero(~np.isfinite(mine).all((1, 2)))
-    if len(bad):
-        raise InputError(f"{path}: frame {bad[0] + 1} has joints that are not finite", got=f"{len(bad)} such frames")
-    return mine * (1.0, -1.0, 1.0)
+    return np.array(xyz[view - 1], np.float64) * (1.0, -1.0, 1.0)
 
 
 def _load_mat(path: Path) -> ndarray:

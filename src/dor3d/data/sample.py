@@ -4,13 +4,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from dor3d.errors import InputError
+from dor3d.errors import FrameError, InputError
 from dor3d.geometry import Pinhole
+from dor3d.geometry.crop import center_of_joints
 from dor3d.skeleton import to_canonical
+
+_WIDEST_MM: Final = 500.0  # no joint lies so far from the middle of its hand
+_AROUND_MM: Final = 100.0  # so near its joints a hand shows some surface
+_FAR_PX: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -40,15 +47,62 @@ class Sample:
         """The labels as the canonical 21 joints (mm); NaN for those that the set does not label."""
         return None if self.joints_mm is None else to_canonical(self.joints_mm, self.joints)
 
+    @property
+    def center_mm(self) -> Float[ndarray, "3"] | None:
+        """The middle of the labelled joints' bounding box (mm)."""
+        return None if self.joints_mm is None else center_of_joints(self.joints_mm)
+
+    def pixels(self, points_mm: Float[ndarray, "n 3"]) -> tuple[Int[ndarray, "n 2"], Bool[ndarray, "n"]]:
+        """The pixel (u, v) that each point falls on, and whether it is one of the image."""
+        uv = np.round(np.clip(self.camera.project(points_mm), -_FAR_PX, _FAR_PX)).astype(int)
+        height, width = self.depth_mm.shape
+        return uv, ((uv >= 0) & (uv < (width, height))).all(1) & (points_mm[:, 2] > 0)
+
+    def check(self, place: str) -> None:
+        """Raise FrameError for a frame without a hand, InputError for labels that cannot be its own.
+
+        Args:
+            place: where the labels stand, for the message.
+        """
+        if not self.depth_mm.any():
+            raise FrameError(f"{self.name} shows nothing", got="no reading in any pixel")
+        joints = self.joints_mm
+        if joints is None:
+            return
+        widest = float(np.abs(joints - np.median(joints, axis=0)).max())
+        if widest > _WIDEST_MM:
+            raise InputError(
+                f"{place}: these joints are no hand's", got=f"one that lies {widest:.0f} mm off the others"
+            )
+        uv, inside = self.pixels(joints)
+        if not inside.any():
+            height, width = self.depth_mm.shape
+            raise InputError(
+                f"{place}: all joints lie outside the image",
+                got=f"pixel ({uv[0, 0]}, {uv[0, 1]}) for the first",
+                expected=f"inside {width}x{height}",
+                fix="Do labels, camera and frames belong together?",
+            )
+        (left, top), (right, bottom) = uv[inside].min(0), uv[inside].max(0) + 1
+        there = self.depth_mm[top:bottom, left:right]
+        near, far = joints[:, 2].min() - _AROUND_MM, joints[:, 2].max() + _AROUND_MM
+        if not ((there > 0) & (there > near) & (there < far)).any():
+            raise FrameError(
+                f"{self.name} shows no hand",
+                got=f"no surface {near:.0f} to {far:.0f} mm away between its joints",
+                expected=f"a hand where {place} says",
+            )
+
 
 class DepthSet(ABC):
     """A set of labelled frames, read one at a time: opening it reads no image.
 
-    Labels can be had without images. A frame that cannot be read raises FrameError when it is asked for, and no sooner.
+    Labels can be had without images. A frame that cannot be used raises when it is asked for, and no sooner.
     """
 
     name: str
     split: str
+    root: Path
     camera: Pinhole
     joints: tuple[str, ...]
 
@@ -68,6 +122,10 @@ class DepthSet(ABC):
     def depth_mm(self, index: int) -> Float[ndarray, "h w"]:
         """A frame's depth (mm; 0: no reading). Raises FrameError."""
 
+    @abstractmethod
+    def label_place(self, index: int) -> str:
+        """The file and the place in it where a frame's labels stand."""
+
     def subject(self, index: int) -> str:
         """Whose hand a frame shows, as far as the set says."""
         del index
@@ -82,13 +140,20 @@ class DepthSet(ABC):
         """What a user should know of this copy of the set: its version, frames that are left out."""
         return []
 
-    def __getitem__(self, index: int) -> Sample:
+    def read(self, index: int) -> Sample:
+        """A frame and its labels as they stand, whether or not they fit each other. Raises Dor3dError."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         depth = self.depth_mm(index)
         self.camera.check_frame(depth.shape)
         name, joints_mm = self.frame_name(index), self.joints_mm(index)
         return Sample(name, depth, self.camera, self.joints, joints_mm, self.subject(index), self.left(index))
+
+    def __getitem__(self, index: int) -> Sample:
+        """A frame with its labels; raises Dor3dError for one that cannot be read or that shows no hand there."""
+        sample = self.read(index)
+        sample.check(self.label_place(index))
+        return sample
 
 
 def check_root(root: Path, name: str, wanted: Sequence[str]) -> Path:

@@ -8,30 +8,34 @@ from typing import Any, Final
 
 from dor3d.benchmarks import Benchmark
 from dor3d.errors import InputError
+from dor3d.evaluate.predictions import PoseFile
 from dor3d.evaluate.published import TABLE_1, plain, reported
-from dor3d.evaluate.score import CURVE_MM, Score, read_truth, score_file
+from dor3d.evaluate.score import CURVE_MM, Score, score_file
 from dor3d.files import write_whole
 from dor3d.metrics import success_curve
+from dor3d.text import count_of
 from dor3d.viz.figures import error_per_joint, success_curves
 
 _SHOWN_RATES: Final = ("20", "40", "80")
 
 
-def compare(benchmark: Benchmark, truth: Path, results: Mapping[str, Path], out: Path) -> dict[str, Score]:
+def compare(
+    benchmark: Benchmark, truth: PoseFile, results: Mapping[str, Path], out: Path, *, skip_bad: bool = False
+) -> dict[str, Score]:
     """Score every file and write table.csv, table.md, error_per_joint.png and success_curve.png into a folder.
 
     Args:
         benchmark: whose files they are.
-        truth: file of true poses.
+        truth: `truth.read_truth` of the same benchmark.
         results: method -> file of its predictions.
         out: the folder.
+        skip_bad: leave out frames that cannot be read in one of the files, and list them.
 
     Raises InputError before anything is written when a file cannot be scored.
     """
     if not results:
         raise InputError("Nothing to compare", expected="NAME=FILE for each method")
-    poses = read_truth(benchmark, truth)
-    scores = on_common_joints({name: score_file(benchmark, poses, path) for name, path in results.items()})
+    scores = on_common({n: score_file(benchmark, truth, path, skip_bad=skip_bad) for n, path in results.items()})
     write_whole(out / "table.csv", table_csv(scores))
     write_whole(out / "table.md", table_md(benchmark, scores))
     error_per_joint(
@@ -42,16 +46,17 @@ def compare(benchmark: Benchmark, truth: Path, results: Mapping[str, Path], out:
     return scores
 
 
-def on_common_joints(scores: Mapping[str, Score]) -> dict[str, Score]:
-    """The scores of the joints that all methods predict: means over other joints cannot be compared.
+def on_common(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """The scores of the joints and frames that all methods predict: means over others cannot be compared.
 
     Raises InputError when they have none in common.
     """
     first, *others = scores.values()
     joints = [name for name in first.joints if all(name in score.joints for score in others)]
-    if not joints:
-        raise InputError("The methods have no joint in common", got=", ".join(scores))
-    return {name: score.only(joints) for name, score in scores.items()}
+    rows = set(first.rows).intersection(*(score.rows for score in others))
+    if not joints or not rows:
+        raise InputError(f"The methods have no {'frame' if joints else 'joint'} in common", got=", ".join(scores))
+    return {name: score.only(joints, rows) for name, score in scores.items()}
 
 
 def parse_results(words: Sequence[str]) -> dict[str, Path]:
@@ -113,11 +118,11 @@ def table_md(benchmark: Benchmark, scores: Mapping[str, Score]) -> str:
 
 def _row(benchmark: Benchmark, name: str, score: Score, *, bold: bool, whole: bool) -> list[str]:
     paper = reported(name, benchmark.name) if whole else None
-    result, mark = score.to_json(), "**" if bold else ""
+    rates, means, mark = score.to_json()["success_max"], score.parts_mm(), "**" if bold else ""
     cells = [name, f"{mark}{score.mean_mm:.3f}{mark}"]
     cells += ["", ""] if paper is None else [f"{paper:.2f}", f"{round(score.mean_mm - paper, 2) + 0.0:+.2f}"]
-    cells += [f"{result['parts_mm'][part]:.2f}" if part in result["parts_mm"] else "" for part in benchmark.parts]
-    cells += [f"{result['success_max'][mm]:.1f}" for mm in _SHOWN_RATES]
+    cells += [f"{means[part]:.2f}" if part in means else "" for part in benchmark.parts]
+    cells += [f"{rates[mm]:.1f}" for mm in _SHOWN_RATES]
     return [*cells, centers_of(score)]
 
 
@@ -134,10 +139,13 @@ def _footnotes(benchmark: Benchmark, scores: Mapping[str, Score]) -> list[str]:
         "Recomputed: from the method's own file of predictions. Paper: table 1 of Mao et al. (DOR3D-Net); rows without",
         "a file are its numbers and were not recomputed.",
     ]
-    joints = next(iter(scores.values())).joints
+    score = next(iter(scores.values()))
+    joints, frames = score.joints, score.frames_line()
+    if frames:
+        notes.append(f"Frames: {frames}.")
     if len(joints) < len(benchmark.joints):
         notes.append(f"Of {len(joints)} joints alone, which all methods predict: {', '.join(joints)}.")
     for name, score in scores.items():
         if score.skipped:
-            notes.append(f"{name}: {len(score.skipped)} frames left out.")
+            notes.append(f"{name}: {count_of(len(score.skipped), 'frame')} could not be used.")
     return notes

@@ -1,4 +1,4 @@
-"""A look at a data set before trusting it: counts, broken files, and whether labels and camera fit the depth."""
+"""A look at a data set before trusting it: counts, missing and broken files, do labels and camera fit the depth?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +11,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
+from dor3d.data.listing import Listing, list_files
 from dor3d.data.sample import DepthSet, Sample
 from dor3d.errors import Dor3dError
+from dor3d.evaluate.fit import Fit, fit_camera
 from dor3d.files import write_whole
 from dor3d.geometry.crop import center_of_joints
+from dor3d.text import count_of
 from dor3d.viz.overlay import close_up, png
 
 _LOOKED_AT: Final = 200  # frames whose depth is read, evenly spread
@@ -24,6 +27,9 @@ _TILE: Final = 240  # pixels
 _ON_SURFACE_MM: Final = 40.0  # from a joint to the surface before it: half a palm and the labels' own error
 _AROUND_PX: Final = 2
 _LEAST_ON_SURFACE: Final = 0.5
+_LEAST_IN_IMAGE: Final = 0.95
+_LEAST_IN_CUBE: Final = 0.99
+_TOLD: Final = 10
 
 
 @dataclass
@@ -32,32 +38,39 @@ class Inspection:
 
     Attributes:
         frames: how many there are.
-        expected: how many the benchmark's split has, if that is known.
+        expected: how many the benchmark's split has, in each version that goes round; empty if that is not known.
+        files: which frames have a file at all.
         looked_at: how many were read.
-        problems: what was wrong with those that could not be.
-        on_surface: share of joints inside the image that lie at or shortly behind a surface.
+        problems: what was wrong with those that could not be used.
         in_image: share of joints inside the image.
+        on_surface: share of joints inside the image that lie at or shortly behind a surface.
         in_cube: share of frames whose joints all lie inside the benchmark's cube around the joints' middle.
+        fit: whether another camera would fit the labels better.
         notes: what the reader says of this copy.
         warnings: what a user should look into.
     """
 
     frames: int
-    expected: int | None
+    expected: tuple[int, ...]
+    files: Listing
     looked_at: int = 0
     problems: list[str] = field(default_factory=list)
-    on_surface: float | None = None
     in_image: float | None = None
+    on_surface: float | None = None
     in_cube: float | None = None
+    fit: Fit | None = None
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The findings for people."""
-        expected = "" if self.expected is None else f" (expected {self.expected:,})"
+        expected = f" (expected {_either(self.expected)})" if self.expected else ""
         lines = [f"frames: {self.frames:,}{expected}", *self.notes]
-        lines.append(f"looked at {self.looked_at:,} of them, {len(self.problems)} could not be used")
-        lines += [f"  {problem}" for problem in self.problems[:10]]
+        lines.append(f"files: {self.frames - self.files.unusable:,} there, {self.files.unusable:,} missing")
+        absent = [*(f"no file {name}" for name in self.files.missing), *self.files.unnamed]
+        lines += _first(absent)
+        lines.append(f"looked at {self.looked_at:,} frames, {len(self.problems):,} could not be used")
+        lines += _first(self.problems)
         for share, what in (
             (self.in_image, "joints inside the image"),
             (self.on_surface, "of these at or shortly behind a surface"),
@@ -68,8 +81,19 @@ class Inspection:
         return [*lines, *(f"warning: {warning}" for warning in self.warnings)]
 
 
+def _either(counts: Sequence[int]) -> str:
+    return " or ".join(f"{count:,}" for count in counts)
+
+
+def _first(problems: Sequence[str]) -> list[str]:
+    lines = [f"  {problem}" for problem in problems[:_TOLD]]
+    return [*lines, f"  and {len(problems) - _TOLD:,} more"] if len(problems) > _TOLD else lines
+
+
 def inspect(frames: DepthSet, out: Path, *, cube_mm: tuple[float, float] | None = None) -> Inspection:
-    """Look at frames of a set and draw some with their labels; writes contact_sheet.png.
+    """Look at a set: which files are there, and in some of the frames whether labels, camera and depth fit.
+
+    Writes contact_sheet.png, some frames with their labels.
 
     Args:
         frames: the set.
@@ -77,24 +101,27 @@ def inspect(frames: DepthSet, out: Path, *, cube_mm: tuple[float, float] | None 
         cube_mm: in-plane side and depth to test; the benchmark's own by default.
     """
     protocol = BENCHMARKS.get(frames.name)
-    expected = protocol.frames.get(frames.split) if protocol else None
-    found = Inspection(len(frames), expected, notes=frames.notes())
+    expected = protocol.frames.get(frames.split, ()) if protocol else ()
+    found = Inspection(len(frames), expected, list_files(frames), notes=frames.notes())
     samples = _samples(frames, found)
     labelled = [sample for sample in samples if sample.joints_mm is not None]
     if labelled:
         _check_labels(labelled, cube_mm or (protocol.cube_mm if protocol else (300.0, 300.0)), found)
+        found.fit = fit_camera(labelled)
     if samples:
         write_whole(out / "contact_sheet.png", png(_sheet(_spread(samples, _SHOWN))))
-    _warn(found)
+    _warn(found, frames)
     return found
 
 
 def _samples(frames: DepthSet, found: Inspection) -> list[Sample]:
+    """Frames evenly spread, those whose labels do not fit among them."""
     samples = []
     for index in _spread(range(len(frames)), _LOOKED_AT):
         found.looked_at += 1
         try:
-            samples.append(frames[index])
+            samples.append(frames.read(index))
+            samples[-1].check(frames.label_place(index))
         except Dor3dError as error:
             found.problems.append(str(error))
     return samples
@@ -125,31 +152,31 @@ def _check_labels(samples: Sequence[Sample], cube_mm: tuple[float, float], found
 
 def surface_under(sample: Sample, joints_mm: Float[ndarray, "a 3"]) -> tuple[ndarray, ndarray]:
     """Which joints lie inside the image, and which at or shortly behind the surface that is seen around them."""
-    depth, camera = sample.depth_mm, sample.camera
-    u, v = np.round(np.clip(camera.project(joints_mm), -1e6, 1e6)).astype(int).T
-    height, width = depth.shape
-    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height) & (joints_mm[:, 2] > 0)
+    pixels, inside = sample.pixels(joints_mm)
     near = np.zeros(len(joints_mm), bool)
     for joint in np.flatnonzero(inside):
-        rows = slice(max(0, v[joint] - _AROUND_PX), v[joint] + _AROUND_PX + 1)
-        around = depth[rows, max(0, u[joint] - _AROUND_PX) : u[joint] + _AROUND_PX + 1]
+        u, v = pixels[joint]
+        rows = slice(max(0, v - _AROUND_PX), v + _AROUND_PX + 1)
+        around = sample.depth_mm[rows, max(0, u - _AROUND_PX) : u + _AROUND_PX + 1]
         near[joint] = bool((np.abs(around[around > 0] - joints_mm[joint, 2]) < _ON_SURFACE_MM).any())
     return inside, near
 
 
-def _warn(found: Inspection) -> None:
-    if found.expected is not None and found.frames != found.expected:
-        found.warnings.append(
-            f"{found.frames:,} frames and not {found.expected:,}: part of the set, or another version"
-        )
-    if found.in_image is not None and found.in_image < 0.95:
-        found.warnings.append("many joints lie outside the image: do the camera's intrinsics belong to these frames?")
+def _warn(found: Inspection, frames: DepthSet) -> None:
+    say = found.warnings.append
+    if found.expected and found.frames not in found.expected:
+        say(f"{found.frames:,} frames where {_either(found.expected)} are known: a part, or another version")
+    if found.files.missing and found.files.unlabelled:
+        say(f"{count_of(found.files.unlabelled, 'file')} without a label besides: parts of two versions?")
+    if found.in_image is not None and found.in_image < _LEAST_IN_IMAGE:
+        say("many joints lie outside the image: do the camera's intrinsics belong to these frames?")
     if found.on_surface is not None and found.on_surface < _LEAST_ON_SURFACE:
-        found.warnings.append(
-            "most joints lie on no surface: the labels belong to other frames, are mirrored, or in another unit"
-        )
-    if found.in_cube is not None and found.in_cube < 0.99:
-        found.warnings.append("the cube cuts joints off in some frames: an ordinal model cannot reach them")
+        say("most joints lie on no surface: the labels belong to other frames, are mirrored, or in another unit")
+    problem = found.fit.problem(frames.camera) if found.fit else None
+    if problem:
+        say(problem)
+    if found.in_cube is not None and found.in_cube < _LEAST_IN_CUBE:
+        say("the cube cuts joints off in some frames: an ordinal model cannot reach them")
 
 
 def _sheet(samples: Sequence[Sample]) -> ndarray:

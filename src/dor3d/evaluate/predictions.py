@@ -19,6 +19,7 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.files import whole_file
 from dor3d.geometry import Pinhole
+from dor3d.text import parse_json
 
 SYSTEMS: Final[dict[str, str]] = {
     "uvd": "pixels and depth in mm",
@@ -43,6 +44,7 @@ class PoseFile:
         rows: the place of each frame among all frames of the file, those left out included.
         notes: what the file says of itself (ours alone): coordinate system, model, centres, cube.
         skipped: what was wrong with each frame that was left out, when bad ones may be.
+        layout: how its lines are laid out, for people.
     """
 
     path: Path
@@ -52,6 +54,12 @@ class PoseFile:
     rows: tuple[int, ...]
     notes: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    layout: str = ""
+
+    @property
+    def frames(self) -> int:
+        """How many frames the file has, those left out included."""
+        return len(self.rows) + len(self.skipped)
 
     def in_camera(self, system: str, camera: Pinhole) -> Float[ndarray, "n a 3"]:
         """The poses in the camera frame (mm, y down), if the file is in this system."""
@@ -127,7 +135,8 @@ def read_poses(path: Path, joints: Sequence[str], *, skip_bad: bool = False) -> 
         raise InputError(f"{path} holds no poses", expected="a line of numbers for each frame")
     named = tuple(names) if all(names) else ()
     poses = np.array(values, np.float64).reshape(len(values), len(joints), 3)
-    return PoseFile(path, joints, poses, named, tuple(rows), notes, tuple(skipped))
+    layout = _layout(path, lines[-1], named=bool(named))
+    return PoseFile(path, joints, poses, named, tuple(rows), notes, tuple(skipped), layout)
 
 
 def write_poses(
@@ -160,6 +169,12 @@ def write_submission(path: Path, joints_mm: Float[ndarray, "n 21 3"], names: Seq
     return Path(path)
 
 
+def _layout(path: Path, line: str, *, named: bool) -> str:
+    between = next((what for mark, what in ((",", "commas"), ("\t", "tabs")) if mark in line), "spaces")
+    separated = "JSON" if path.suffix == ".jsonl" else f"separated by {between}"
+    return f"{separated}, {'with' if named else 'without'} frames' names"
+
+
 class _BadLineError(Exception):
     def __init__(self, what: str, expected: str | None = None) -> None:
         super().__init__(what)
@@ -179,7 +194,7 @@ def _notes(path: Path, first: str) -> dict[str, Any]:
     if not first.startswith(_HEADER):
         return {}
     try:
-        notes = json.loads(first.removeprefix(_HEADER))
+        notes = parse_json(first.removeprefix(_HEADER))
         if notes["system"] not in SYSTEMS or notes.get("unit") != "mm":
             raise ValueError(f"system {notes['system']!r}, unit {notes.get('unit')!r}")
         if not notes["joints"] or not all(isinstance(name, str) for name in notes["joints"]):
@@ -202,6 +217,8 @@ def _text_frames(lines: Sequence[str], joints: Sequence[str]) -> Iterator[tuple[
 
 def _text_pose(line: str, count: int) -> tuple[str, list[float]]:
     words = line.replace(",", " ").split()
+    if not words:
+        raise _BadLineError("no number", f"{count}: 3 for each of {count // 3} joints")
     # a frame may be called 000123; a number too many that is not whole is just that
     named = not _is_number(words[0]) or (len(words) == count + 1 and words[0].isdecimal())
     name = words.pop(0) if named else ""
@@ -233,7 +250,7 @@ def _jsonl_frames(lines: Sequence[str], joints: Sequence[str]) -> Iterator[tuple
 
 def _json_pose(line: str, joints: Sequence[str]) -> tuple[str, list[float]]:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
         name = "_".join(str(entry["frame"]).split())
         if "error" in entry or not entry["hands"]:
             raise _BadLineError(f"no hand in {name}" + (f" ({entry['error']})" if "error" in entry else ""))
@@ -244,7 +261,7 @@ def _json_pose(line: str, joints: Sequence[str]) -> tuple[str, list[float]]:
         values = [float(number) for joint in joints for number in pose[joint]]
         if len(values) != 3 * len(joints):
             raise _BadLineError("joints that have not 3 numbers")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _BadLineError(f"not an entry of poses.jsonl ({error})") from None
     _check_finite(values)
     return name, values

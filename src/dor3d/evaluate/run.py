@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +13,12 @@ from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS, Benchmark
 from dor3d.data.centers import BoxCenters, Centers, FileCenters, MassCenters, TrueCenters
+from dor3d.data.listing import list_files
 from dor3d.data.sample import DepthSet, Sample
 from dor3d.errors import Dor3dError, InputError, NoHandError
 from dor3d.evaluate.predictions import write_poses, write_submission
-from dor3d.evaluate.score import Score, read_truth, score_file
+from dor3d.evaluate.score import Score, score_file
+from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
 from dor3d.geometry import CropBox
 from dor3d.predict.locate import locate
@@ -24,6 +26,7 @@ from dor3d.runtime.onnx import CropModel, OnnxModel
 from dor3d.text import count_of
 
 _BATCH: Final = 32
+Watch = Callable[[Iterable[int]], Iterable[int]]
 CENTER_SOURCES: Final = "locate, mass, box, truth, or a file of centres"
 
 
@@ -84,7 +87,7 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """What to tell people besides the score."""
-        lines = [f"{count_of(len(self.skipped), 'frame')} left out (first: {self.skipped[0]})"] if self.skipped else []
+        lines = []
         if self.without_hand:
             lines.append(f"{count_of(self.without_hand, 'frame')} had no centre and took the centre of mass")
         if self.score is None:
@@ -121,6 +124,7 @@ def evaluate(
     *,
     cube_mm: tuple[float, float] | None = None,
     skip_bad: bool = False,
+    watch: Watch = iter,
 ) -> Evaluation:
     """Predict every frame of a set, write the poses, and score them as they stand in the file.
 
@@ -134,16 +138,19 @@ def evaluate(
         out: folder for the files.
         cube_mm: in-plane side and depth of the crops; the model's own by default.
         skip_bad: leave out frames that cannot be read, and list them.
+        watch: passes on the frames' indices, to show how far it has come.
 
-    Raises InputError, FrameError.
+    Raises InputError, FrameError; when files are missing before the first frame is read.
     """
     joints = _shared_joints(model, frames)
+    if not skip_bad:
+        _check_files(frames)
     source = _Frames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
     result = Evaluation(frames.name, out / "predictions.txt")
     columns = [model.card.joints.index(name) for name in joints]
     own = [frames.joints.index(name) for name in joints]
     names, poses, truths = [], [], {}
-    for boxes, crops, samples in _batches(source, result, skip_bad=skip_bad):
+    for boxes, crops, samples in _batches(source, watch(range(len(frames))), result, skip_bad=skip_bad):
         points = model(np.stack(crops)[:, None]).points[:, columns]
         poses += [box.to_camera(p) for box, p in zip(boxes, points, strict=True)]
         names += [_file_name(sample) for sample in samples]
@@ -183,11 +190,21 @@ def _shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
     return joints
 
 
+def _check_files(frames: DepthSet) -> None:
+    files = list_files(frames)
+    if files.missing:
+        raise InputError(
+            f"{count_of(len(files.missing), 'frame')} of {len(frames):,} cannot be read",
+            got=f"no file {frames.root / files.missing[0]}",
+            fix="--skip-bad leaves them out; dor3d inspect tells more.",
+        )
+
+
 def _batches(
-    source: _Frames, result: Evaluation, *, skip_bad: bool
+    source: _Frames, indices: Iterable[int], result: Evaluation, *, skip_bad: bool
 ) -> Iterator[tuple[tuple[CropBox, ...], tuple[ndarray, ...], tuple[Sample, ...]]]:
     batch: list[tuple[CropBox, ndarray, Sample]] = []
-    for index in range(len(source.frames)):
+    for index in indices:
         try:
             batch.append(source.crop(index))
         except Dor3dError as error:

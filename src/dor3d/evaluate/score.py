@@ -1,6 +1,6 @@
 """What a file of predictions scores against a file of truths."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -14,6 +14,7 @@ from numpy import ndarray
 from dor3d.benchmarks import Benchmark
 from dor3d.errors import InputError
 from dor3d.evaluate.predictions import PoseFile, agree, read_poses
+from dor3d.evaluate.truth import match
 from dor3d.metrics import (
     area_under,
     axis_errors,
@@ -42,10 +43,13 @@ class Score:
         predicted_mm: [N, A, 3] in the camera frame.
         true_mm: [N, A, 3] in the camera frame.
         rows: the place of each frame in the truth; frames that were left out are missing.
+        total: how many frames the truth has.
         names: the frames' names, if the truth has any.
         systems: the coordinate systems in which truth and predictions were read.
+        layout: how the predictions' file is laid out, for people.
         notes: what the file of predictions says of itself.
         skipped: what was wrong with frames that were left out.
+        extra: how many predicted frames the truth has not.
     """
 
     benchmark: Benchmark
@@ -53,26 +57,47 @@ class Score:
     predicted_mm: Float[ndarray, "n a 3"]
     true_mm: Float[ndarray, "n a 3"]
     rows: Sequence[int]
+    total: int
     systems: tuple[str, str]
     notes: dict[str, Any]
     names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    extra: int = 0
+    layout: str = ""
 
     @cached_property
     def errors_mm(self) -> Float[ndarray, "n a"]:
         """Each joint's distance from where it is."""
         return joint_errors(self.predicted_mm, self.true_mm)
 
-    def only(self, joints: Sequence[str]) -> "Score":
-        """The score of some of the joints."""
+    def only(self, joints: Sequence[str], rows: Collection[int]) -> "Score":
+        """The score of some of the joints, and of the frames at some places in the truth."""
         columns = [self.joints.index(name) for name in joints]
-        predicted, true = self.predicted_mm[:, columns], self.true_mm[:, columns]
-        return replace(self, joints=tuple(joints), predicted_mm=predicted, true_mm=true)
+        kept = [i for i, row in enumerate(self.rows) if row in rows]
+        return replace(
+            self,
+            joints=tuple(joints),
+            predicted_mm=self.predicted_mm[kept][:, columns],
+            true_mm=self.true_mm[kept][:, columns],
+            rows=[self.rows[i] for i in kept],
+            names=tuple(self.names[i] for i in kept) if self.names else (),
+        )
 
     @property
     def mean_mm(self) -> float:
         """Mean error over all joints and frames."""
         return float(self.errors_mm.mean())
+
+    def frames_line(self) -> str | None:
+        """What to know of the frames that were scored, if they are not the benchmark's, all and only."""
+        parts = []
+        if not self.benchmark.is_whole(self.total):
+            parts.append(f"the truth has {self.total:,} frames, which is no whole split of {self.benchmark.title}")
+        if len(self.rows) < self.total:
+            parts.append(f"{self.total - len(self.rows):,} of {self.total:,} frames are left out")
+        if self.extra:
+            parts.append(f"{self.extra:,} predicted frames have no truth")
+        return "; ".join(parts) or None
 
     def joints_line(self) -> str:
         """How many of the benchmark's joints were scored, and how the crops were centred if that is known."""
@@ -90,12 +115,15 @@ class Score:
         return {name: float(frames[mask].mean()) for name, mask in self._parts().items() if mask.any()}
 
     def _parts(self) -> dict[str, ndarray]:
+        """Which frames each part has: by their names, or by their places in a truth that is the whole test."""
+        parts = self.benchmark.parts
+        if self.names:
+            mine = np.array([self.benchmark.part_of(name) or "" for name in self.names])
+            return {name: mine == name for name in parts}
+        if self.total != max((high for _, high in parts.values()), default=0):
+            return {}
         rows = np.asarray(self.rows)
-        parts = {name: (rows >= low) & (rows < high) for name, (low, high) in self.benchmark.parts.items()}
-        if self.benchmark.by_subject and self.names:
-            subjects = np.array([name.partition("/")[0] for name in self.names])
-            parts |= {str(subject): subjects == subject for subject in np.unique(subjects)}
-        return parts
+        return {name: (rows >= low) & (rows < high) for name, (low, high) in parts.items()}
 
     def by_view_mm(self) -> dict[str, dict[str, float]]:
         """Mean error by the palm's yaw and pitch, in steps of 20 degrees; empty for joints that do not tell them."""
@@ -125,8 +153,10 @@ class Score:
             "pck": _percent(pck_curve(self.errors_mm, rates)),
             "auc_20_50": round(area_under(pck_curve(self.errors_mm, _AUC_MM), _AUC_MM), 4),
             "frames": len(self.errors_mm),
+            "frames_in_truth": self.total,
+            "frames_not_in_truth": self.extra,
             "skipped": list(self.skipped),
-            "read_as": {"truth": self.systems[0], "predictions": self.systems[1]},
+            "read_as": {"truth": self.systems[0], "predictions": self.systems[1], "layout": self.layout},
             **({"made_with": self.notes} if self.notes else {}),
         }
 
@@ -136,31 +166,29 @@ def score_file(benchmark: Benchmark, truth: PoseFile, path: Path, *, skip_bad: b
 
     Args:
         benchmark: whose joints and camera the files have.
-        truth: `read_truth` of the same benchmark.
+        truth: `truth.read_truth` of the same benchmark.
         path: the predictions; with names for frames in any order, without in the truth's.
-        skip_bad: leave out frames that cannot be read or are missing.
+        skip_bad: leave out frames that cannot be read or are missing, and list them.
 
     Raises:
         InputError: for a file that cannot be read, frames too few or too many, or numbers that fit in no system.
     """
-    predicted = read_poses(path, benchmark.joints, skip_bad=skip_bad)
-    pairs = _matched(truth, predicted, skip_bad=skip_bad)
-    mine, its = (np.array(side) for side in zip(*pairs, strict=True))
-    truth, predicted = _only(truth, mine, _common(truth, predicted)), _only(predicted, its, predicted.joints)
-    systems = agree(truth, predicted, benchmark.camera)
-    true_mm = truth.in_camera(systems[0], benchmark.camera)
-    predicted_mm = predicted.in_camera(systems[1], benchmark.camera)
-    notes = {key: value for key, value in predicted.notes.items() if key not in ("system", "unit", "joints")}
+    pair = match(truth, read_poses(path, benchmark.joints, skip_bad=skip_bad), skip_bad=skip_bad)
+    predicted = pair.predicted
+    systems = agree(pair.truth, predicted, benchmark.camera)
     score = Score(
         benchmark=benchmark,
         joints=predicted.joints,
-        predicted_mm=predicted_mm,
-        true_mm=true_mm,
-        rows=truth.rows,
+        predicted_mm=predicted.in_camera(systems[1], benchmark.camera),
+        true_mm=pair.truth.in_camera(systems[0], benchmark.camera),
+        rows=pair.truth.rows,
+        total=truth.frames,
         systems=systems,
-        notes=notes,
-        names=truth.names,
-        skipped=predicted.skipped,
+        notes={key: value for key, value in predicted.notes.items() if key not in ("system", "unit", "joints")},
+        names=pair.truth.names,
+        skipped=(*truth.skipped, *predicted.skipped, *pair.missing),
+        extra=pair.extra,
+        layout=predicted.layout,
     )
     if score.mean_mm > _ABSURD_MM:
         raise InputError(
@@ -172,60 +200,5 @@ def score_file(benchmark: Benchmark, truth: PoseFile, path: Path, *, skip_bad: b
     return score
 
 
-def read_truth(benchmark: Benchmark, path: Path) -> PoseFile:
-    """The true poses of a benchmark; every line must be whole. Raises InputError."""
-    return read_poses(path, benchmark.joints)
-
-
 def _percent(shares: ndarray) -> dict[str, float]:
     return {str(mm): round(100 * float(share), 3) for mm, share in zip(RATES_MM, shares, strict=True)}
-
-
-def _common(truth: PoseFile, predicted: PoseFile) -> tuple[str, ...]:
-    """The predicted joints, all of which the truth must have."""
-    foreign = [name for name in predicted.joints if name not in truth.joints]
-    if foreign:
-        raise InputError(
-            f"{predicted.path} has joints that are not scored", got=foreign[0], expected=", ".join(truth.joints)
-        )
-    return predicted.joints
-
-
-def _only(poses: PoseFile, frames: ndarray, joints: Sequence[str]) -> PoseFile:
-    """Some frames and joints of a file, in the given order."""
-    columns = [poses.joints.index(name) for name in joints]
-    rows = tuple(poses.rows[i] for i in frames)
-    names = tuple(poses.names[i] for i in frames) if poses.names else ()
-    return replace(poses, joints=tuple(joints), values=poses.values[frames][:, columns], names=names, rows=rows)
-
-
-def _matched(truth: PoseFile, predicted: PoseFile, *, skip_bad: bool) -> list[tuple[int, int]]:
-    """Which pose of the truth each predicted one belongs to: by name where both have names, else by order."""
-    if truth.names and predicted.names:
-        return _matched_by_name(truth, predicted, skip_bad=skip_bad)
-    found = len(predicted.rows) + len(predicted.skipped)
-    if found != len(truth.values):
-        raise InputError(
-            f"{predicted.path} has another number of frames than the truth",
-            got=found,
-            expected=f"{len(truth.values)}, as {truth.path} has",
-        )
-    return [(row, i) for i, row in enumerate(predicted.rows)]
-
-
-def _matched_by_name(truth: PoseFile, predicted: PoseFile, *, skip_bad: bool) -> list[tuple[int, int]]:
-    places = {name: i for i, name in enumerate(predicted.names)}
-    if len(places) < len(predicted.names):
-        twice = next(name for i, name in enumerate(predicted.names) if places[name] != i)
-        raise InputError(f"{predicted.path} has frame {twice} twice")
-    missing = [name for name in truth.names if name not in places]
-    if missing and not skip_bad:
-        raise InputError(
-            f"{predicted.path} lacks frame {missing[0]}",
-            got=f"{len(predicted.names)} frames, {len(missing)} of the truth's missing",
-            expected=f"all {len(truth.names)}",
-        )
-    pairs = [(i, places[name]) for i, name in enumerate(truth.names) if name in places]
-    if not pairs:
-        raise InputError(f"{predicted.path} and {truth.path} have no frame in common", got=predicted.names[0])
-    return pairs

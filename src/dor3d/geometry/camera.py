@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.errors import CameraError
+from dor3d.text import parse_json
 
 _DISTORTION_LENGTHS = (0, 4, 5, 8, 12, 14)  # what OpenCV's calib3d accepts; 0: none
 _UNDISTORTION_STEPS = 50  # a mild lens needs three
@@ -196,14 +197,14 @@ class Pinhole:
     def from_json(cls, text: str, source: str = "The camera") -> "Pinhole":
         """A camera from such an object; raises CameraError, which names the source."""
         try:
-            raw: Any = json.loads(text)
+            raw = parse_json(text)
             fields = {**raw, "distortion": tuple(float(k) for k in raw.get("distortion", ()))}
             fields |= {name: float(raw[name]) for name in _FLOATS if name in raw}
             fields |= {name: int(raw[name]) for name in _INTEGERS if raw.get(name) is not None}
             return cls(**fields)
         except CameraError:
             raise
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise CameraError(
                 f"{source} cannot be used",
                 got=error,

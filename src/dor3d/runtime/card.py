@@ -1,12 +1,12 @@
 """What a model file says about itself, and which file a model's name means. Reads no weights."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from dor3d.errors import ModelError
+from dor3d.text import parse_json
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "dor3d"
@@ -41,7 +41,7 @@ class ModelCard:
                 expected="a file that `dor3d export` wrote",
             )
         try:
-            raw = json.loads(text)
+            raw = parse_json(text)
             form = raw["format"]
             card = cls(
                 str(raw["name"]),
@@ -50,7 +50,7 @@ class ModelCard:
                 tuple(str(joint) for joint in raw["joints"]),
                 dict(raw.get("training") or {}),
             )
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
             raise ModelError(f"The metadata of {source} cannot be read", got=repr(error)) from None
         if form != FORMAT:
             raise ModelError(f"{source} has another format", got=form, expected=FORMAT, fix="Update dor3d.")
