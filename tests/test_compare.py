@@ -117,7 +117,7 @@ def test_the_command_prints_one_object(
     main(["score", *truth, "--pred", str(files["mine"]), "--json"])
     assert json.loads(capsys.readouterr().out)["methods"]["mine"] == mine
     main(["score", *truth, "--pred", str(files["mine"])])
-    assert "16 joints, read as uvd" in capsys.readouterr().out
+    assert "16 joints, centres not stated; read as uvd" in capsys.readouterr().out
 
 
 def test_bad_input_ends_in_one_line(files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +131,25 @@ def test_bad_input_ends_in_one_line(files: dict[str, Path], tmp_path: Path, caps
             BENCHMARKS["icvl"], read_truth(BENCHMARKS["icvl"], files["truth"]), {"x": tmp_path / "nowhere.txt"}, out
         )
     assert not out.exists()
+
+
+def test_frames_that_one_method_lacks_are_left_out_of_all(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = files["mine"].read_text().splitlines()
+    lines[7] = "broken"
+    (tmp_path / "mine.txt").write_text("\n".join(lines))
+    results = [f"A2J={files['A2J']}", f"mine={tmp_path / 'mine.txt'}"]
+    words = ["compare", "--benchmark", "icvl", "--truth", str(files["truth"]), "--results", *results]
+    with pytest.raises(SystemExit):
+        main([*words, "--out", str(tmp_path / "out")])
+    assert "mine.txt, line 8: 0 numbers; expected 48" in capsys.readouterr().err
+    main([*words, "--out", str(tmp_path / "out"), "--skip-bad"])
+    out = capsys.readouterr().out
+    assert "A2J: 29 frames" in out and "mine: 29 frames" in out and "left out: " in out and "line 8" in out
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "1 frame of 30 left out" in table and "no whole split of ICVL" in table
+    assert "mine: 1 frame could not be used." in table
 
 
 @pytest.mark.parametrize("words", [["A2J"], ["=a.txt"], ["A2J="]])

@@ -1,15 +1,18 @@
 """Files of poses: formats told apart, round trips, and what is said of bad ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import write_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
+from dor3d.data.sets import open_set
 from dor3d.errors import Dor3dError, InputError
 from dor3d.evaluate.predictions import SYSTEMS, read_poses, write_poses
 from dor3d.evaluate.score import score_file
@@ -93,6 +96,76 @@ def test_poses_jsonl_is_read_by_the_names_of_joints(tmp_path: Path) -> None:
     (tmp_path / "poses.jsonl").write_text("\n".join(lines))
     read = read_poses(tmp_path / "poses.jsonl", NYU.joints)
     assert np.allclose(read.values, true) and read.names == ("0.png", "1.png", "2.png")
+
+
+@pytest.mark.parametrize(
+    ("mine", "its"),
+    [
+        ("test/depth_1_{:07d}.png", "depth_1_{:07d}.png"),
+        ("depth_1_{:07d}.png", "C:\\\\nyu\\\\test\\\\depth_1_{:07d}.png"),
+        ("./test/{}.png", "test/{}.png"),
+    ],
+)
+def test_names_are_met_with_or_without_their_folders(mine: str, its: str, tmp_path: Path) -> None:
+    true = poses(6)
+    write_poses(tmp_path / "truth.txt", true, NYU.joints, [mine.format(i) for i in range(6)], {})
+    write_poses(tmp_path / "mine.txt", true[::-1] + 1.0, NYU.joints, [its.format(i) for i in range(6)][::-1], {})
+    score = score_file(NYU, read_truth(NYU, tmp_path / "truth.txt"), tmp_path / "mine.txt")
+    assert score.mean_mm == pytest.approx(np.sqrt(3), abs=1e-3) and score.extra == 0
+
+
+def test_frames_are_matched_by_name_or_told(tmp_path: Path) -> None:
+    true = poses(6)
+    write_poses(tmp_path / "truth.txt", true, NYU.joints, [f"a/{i}.png" for i in range(6)], {})
+    truth = read_truth(NYU, tmp_path / "truth.txt")
+    for names, message in (
+        ([f"a/{i}.png" for i in (0, 1, 2, 3, 4, 9)], r"mine\.txt lacks frame a/5\.png; got 6 frames, 1 of the truth's"),
+        ([f"a/{i}.png" for i in (0, 1, 2, 3, 4, 4)], r"mine\.txt has frame a/4\.png twice"),
+        ([f"b/x{i}.png" for i in range(6)], "have no frame in common"),
+    ):
+        write_poses(tmp_path / "mine.txt", true, NYU.joints, names, {})
+        with pytest.raises(InputError, match=message):
+            score_file(NYU, truth, tmp_path / "mine.txt")
+    write_poses(tmp_path / "mine.txt", true, NYU.joints, [f"a/{i}.png" for i in (0, 1, 2, 3, 4, 9)], {})
+    score = score_file(NYU, truth, tmp_path / "mine.txt", skip_bad=True)
+    assert list(score.rows) == [0, 1, 2, 3, 4] and score.extra == 1 and "lacks frame a/5.png" in score.skipped[0]
+    assert "1 frame of 6 left out; 1 predicted frame without a truth" in (score.frames_line() or "")
+
+
+@pytest.mark.parametrize("name", ["msra", "icvl"])
+def test_the_truth_may_be_the_set_itself(name: str, tmp_path: Path) -> None:
+    """Predictions of one's own are scored with nothing but the download."""
+    benchmark = BENCHMARKS[name]
+    rendered = write_sets.render(name, 4)
+    getattr(write_sets, f"write_{name}")(tmp_path / "set", rendered)
+    frames = open_set(name, tmp_path / "set")
+    labels = [frames.joints_mm(i) for i in range(4)]
+    assert all(pose is not None for pose in labels)
+    mine = np.array(labels) + (0.0, 3.0, 4.0)
+    (tmp_path / "mine.txt").write_text(text(mine))
+    score = score_file(benchmark, read_truth(benchmark, tmp_path / "set"), tmp_path / "mine.txt")
+    assert score.mean_mm == pytest.approx(5.0, abs=1e-3)
+    assert set(score.parts_mm()) == ({"P0", "P1"} if name == "msra" else {"sequence 1", "sequence 2"})
+    assert score.layout == "separated by spaces, without frames' names"
+
+
+def test_subjects_are_told_by_place_in_a_whole_test_alone(tmp_path: Path) -> None:
+    """Published files have no names; their frames lie in the order of the subjects."""
+    msra = BENCHMARKS["msra"]
+    total = msra.frames["all"][0]
+    assert list(msra.parts) == [f"P{n}" for n in range(9)] and msra.parts["P8"] == (total - 8492, total)
+    true = np.tile(poses(1)[:, :1], (total, 1, 1))
+    off = np.zeros_like(true)
+    off[msra.parts["P2"][0] : msra.parts["P2"][1], :, 0] = 9.0
+    one = replace(msra, joints=("wrist",))
+    for count, subjects in ((total, 9), (total - 1, 0)):
+        np.savetxt(tmp_path / "truth.txt", true[:count].reshape(count, -1), fmt="%.3f")
+        np.savetxt(tmp_path / "mine.txt", (true + off)[:count].reshape(count, -1), fmt="%.3f")
+        score = score_file(one, read_truth(one, tmp_path / "truth.txt"), tmp_path / "mine.txt")
+        parts = score.parts_mm()
+        assert len(parts) == subjects
+        if parts:
+            assert parts["P2"] == pytest.approx(9.0) and parts["P1"] == pytest.approx(0.0, abs=1e-3)
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from dor3d.errors import InputError
 
 
 def count_of(number: int, what: str) -> str:
-    """ "1 frame", "2 frames"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    """ "1 frame", "2,000 frames"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def numbers(text: str, counts: tuple[int, ...], option: str, expected: str) -> list[float]:

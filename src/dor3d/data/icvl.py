@@ -34,6 +34,8 @@ class Icvl(DepthSet):
     Raises InputError for another folder, or labels that cannot be read.
     """
 
+    labels_in_pixels = True
+
     def __init__(self, root: Path, split: str = "test") -> None:
         benchmark = BENCHMARKS["icvl"]
         self.name, self.camera, self.joints = benchmark.name, benchmark.camera, benchmark.joints

@@ -92,12 +92,8 @@ class Msra(DepthSet):
         left_out = self.frames_in_labels - len(self)
         notes = [f"{left_out} faulty frames are left out"] if left_out else []
         if self.split == "all":
-            versions = BENCHMARKS["msra"].frames["all"]
-            notes.append(
-                f"this is the version of {len(self):,} frames"
-                if len(self) in versions
-                else f"the versions that go round have {' or '.join(f'{count:,}' for count in versions)} frames"
-            )
+            known = len(self) in BENCHMARKS["msra"].frames["all"]
+            notes.append(f"this is {'the' if known else 'no known'} version of {len(self):,} frames")
         return notes
 
     def _count(self, folder: int) -> int:

@@ -105,6 +105,7 @@ class DepthSet(ABC):
     root: Path
     camera: Pinhole
     joints: tuple[str, ...]
+    labels_in_pixels: bool = False  # and depth: they fit the frames whatever the focal length
 
     @abstractmethod
     def __len__(self) -> int:

@@ -123,15 +123,7 @@ def _row(benchmark: Benchmark, name: str, score: Score, *, bold: bool, whole: bo
     cells += ["", ""] if paper is None else [f"{paper:.2f}", f"{round(score.mean_mm - paper, 2) + 0.0:+.2f}"]
     cells += [f"{means[part]:.2f}" if part in means else "" for part in benchmark.parts]
     cells += [f"{rates[mm]:.1f}" for mm in _SHOWN_RATES]
-    return [*cells, centers_of(score)]
-
-
-def centers_of(score: Score) -> str:
-    """Where a result's crops were centred, and whether that used the truth; published files do not say."""
-    if "centers" not in score.notes:
-        return "not stated"
-    used = ", uses the truth at test time" if score.notes.get("uses_truth") else ""
-    return f"{score.notes['centers']}, cube {score.notes.get('cube_mm', '?')} mm{used}"
+    return [*cells, score.centers_line()]
 
 
 def _footnotes(benchmark: Benchmark, scores: Mapping[str, Score]) -> list[str]:

@@ -24,11 +24,13 @@ _LOOKED_AT: Final = 200  # frames whose depth is read, evenly spread
 _SHOWN: Final = 24
 _COLUMNS: Final = 6
 _TILE: Final = 240  # pixels
+_CAPTION: Final = 32  # letters of the frame's name that a tile has room for
 _ON_SURFACE_MM: Final = 40.0  # from a joint to the surface before it: half a palm and the labels' own error
 _AROUND_PX: Final = 2
 _LEAST_ON_SURFACE: Final = 0.5
 _LEAST_IN_IMAGE: Final = 0.95
 _LEAST_IN_CUBE: Final = 0.99
+_IN_PIXELS: Final = ", but labels in pixels do not test the focal length"
 _TOLD: Final = 10
 
 
@@ -69,7 +71,7 @@ class Inspection:
         lines.append(f"files: {self.frames - self.files.unusable:,} there, {self.files.unusable:,} missing")
         absent = [*(f"no file {name}" for name in self.files.missing), *self.files.unnamed]
         lines += _first(absent)
-        lines.append(f"looked at {self.looked_at:,} frames, {len(self.problems):,} could not be used")
+        lines.append(f"looked at {count_of(self.looked_at, 'frame')}, {len(self.problems):,} could not be used")
         lines += _first(self.problems)
         for share, what in (
             (self.in_image, "joints inside the image"),
@@ -110,7 +112,7 @@ def inspect(frames: DepthSet, out: Path, *, cube_mm: tuple[float, float] | None 
         found.fit = fit_camera(labelled)
     if samples:
         write_whole(out / "contact_sheet.png", png(_sheet(_spread(samples, _SHOWN))))
-    _warn(found, frames)
+    _conclude(found, frames)
     return found
 
 
@@ -162,10 +164,10 @@ def surface_under(sample: Sample, joints_mm: Float[ndarray, "a 3"]) -> tuple[nda
     return inside, near
 
 
-def _warn(found: Inspection, frames: DepthSet) -> None:
+def _conclude(found: Inspection, frames: DepthSet) -> None:
     say = found.warnings.append
     if found.expected and found.frames not in found.expected:
-        say(f"{found.frames:,} frames where {_either(found.expected)} are known: a part, or another version")
+        say(f"{count_of(found.frames, 'frame')} where {_either(found.expected)} are known: a part, or another version")
     if found.files.missing and found.files.unlabelled:
         say(f"{count_of(found.files.unlabelled, 'file')} without a label besides: parts of two versions?")
     if found.in_image is not None and found.in_image < _LEAST_IN_IMAGE:
@@ -175,6 +177,8 @@ def _warn(found: Inspection, frames: DepthSet) -> None:
     problem = found.fit.problem(frames.camera) if found.fit else None
     if problem:
         say(problem)
+    elif found.fit:
+        found.notes.append("labels, camera and depth fit each other" + _IN_PIXELS * frames.labels_in_pixels)
     if found.in_cube is not None and found.in_cube < _LEAST_IN_CUBE:
         say("the cube cuts joints off in some frames: an ordinal model cannot reach them")
 
@@ -196,4 +200,5 @@ def _tile(sample: Sample) -> ndarray:
     else:
         middle = float(joints[:, 2].mean())
         picture = close_up(sample.depth_mm, sample.camera.project(joints), sample.joints, around_mm=middle)
-    return cv2.resize(picture, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
+    tile = cv2.resize(picture, (_TILE, _TILE), interpolation=cv2.INTER_AREA)
+    return cv2.putText(tile, sample.name[-_CAPTION:], (4, _TILE - 6), cv2.FONT_HERSHEY_PLAIN, 0.8, (255, 255, 255), 1)

@@ -13,6 +13,7 @@ from dor3d.benchmarks import Benchmark
 from dor3d.evaluate.predictions import SYSTEMS
 from dor3d.evaluate.run import Evaluation, Watch, report
 from dor3d.evaluate.score import Score
+from dor3d.text import count_of
 
 _RATES: Final = ("20", "40", "80")
 _SHOWN_PARTS: Final = 2  # more make a table that no terminal holds; --json has them all
@@ -52,7 +53,8 @@ def _cells(parts: Sequence[str], name: str, score: Score) -> list[str]:
 
 def _lines(name: str, score: Score) -> list[str]:
     """How a method's file was read and what it was scored on."""
-    lines = [f"{name}: {len(score.rows):,} frames, {score.joints_line()}, read as {_read_as(score)}"]
+    about = f"{count_of(len(score.rows), 'frame')}, {score.joints_line()}, centres {score.centers_line()}"
+    lines = [f"{name}: {about}; read as {_read_as(score)}"]
     frames = score.frames_line()
     lines += [f"  note: {frames}"] if frames else []
     return [*lines, *listed(score.skipped, "  left out: ")]

@@ -25,6 +25,7 @@ from dor3d.metrics import (
     view_angles,
 )
 from dor3d.skeleton import to_canonical
+from dor3d.text import count_of
 
 RATES_MM: Final = (10, 20, 30, 40, 50, 60, 80)
 CURVE_MM: Final = np.arange(0.0, 81.0)
@@ -92,18 +93,27 @@ class Score:
         """What to know of the frames that were scored, if they are not the benchmark's, all and only."""
         parts = []
         if not self.benchmark.is_whole(self.total):
-            parts.append(f"the truth has {self.total:,} frames, which is no whole split of {self.benchmark.title}")
+            parts.append(
+                f"the truth has {count_of(self.total, 'frame')}, which is no whole split of {self.benchmark.title}"
+            )
         if len(self.rows) < self.total:
-            parts.append(f"{self.total - len(self.rows):,} of {self.total:,} frames are left out")
+            parts.append(f"{count_of(self.total - len(self.rows), 'frame')} of {self.total:,} left out")
         if self.extra:
-            parts.append(f"{self.extra:,} predicted frames have no truth")
+            parts.append(f"{count_of(self.extra, 'predicted frame')} without a truth")
         return "; ".join(parts) or None
 
     def joints_line(self) -> str:
-        """How many of the benchmark's joints were scored, and how the crops were centred if that is known."""
+        """How many of the benchmark's joints were scored."""
         every, some = len(self.benchmark.joints), len(self.joints)
-        joints = f"{some} joints" if some == every else f"{some} of {every} joints"
-        return f"{joints}, centres: {self.notes['centers']}" if "centers" in self.notes else joints
+        return count_of(some, "joint") if some == every else f"{some} of {every} joints"
+
+    def centers_line(self) -> str:
+        """Where the crops were centred, their cube, and whether that used the truth; published files do not say."""
+        if "centers" not in self.notes:
+            return "not stated"
+        cube = "/".join(f"{side:g}" for side in self.notes["cube_mm"]) if "cube_mm" in self.notes else "?"
+        used = ", uses the truth at test time" if self.notes.get("uses_truth") else ""
+        return f"{self.notes['centers']}, cube {cube} mm{used}"
 
     def per_joint_mm(self) -> dict[str, float]:
         """Mean error of each joint."""
