@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from dor3d.data.window import Room
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox
 
-_FAR: Final = 1.0  # what the network sees where there is no reading
+MOST_SD: Final = 3.0  # a shift beyond it is cut there, so that a window of the frame can hold every crop
+FAR: Final = 1.0  # what the network sees where there is no reading
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Augmentation:
     Attributes:
         rotation_deg: largest turn in the image plane, either way.
         scale: smallest and largest factor of the cube's in-plane side: above 1 the hand looks smaller.
-        shift_mm: standard deviation of the centre's shift along each axis.
+        shift_mm: standard deviation of the centre's shift along each axis; three of them are the most.
         erase: probability that a rectangle is erased.
         erase_share: smallest and largest share of the crop that it covers.
         drop_share: largest share of pixels that lose their reading.
@@ -49,6 +51,11 @@ class Augmentation:
         if self.shift_mm < 0 or self.rotation_deg < 0:
             raise InputError("Ranges must not be negative", got=f"{self.shift_mm} mm, {self.rotation_deg} degrees")
 
+    @property
+    def room(self) -> Room:
+        """What a window must hold for every crop that this can ask for."""
+        return Room(self.scale[1], MOST_SD * self.shift_mm, self.rotation_deg > 0)
+
 
 STRONG: Final = Augmentation(180.0, (0.8, 1.2), 8.0, erase=0.5, drop_share=0.15)
 
@@ -62,24 +69,30 @@ def change_box(box: CropBox, how: Augmentation, rng: np.random.Generator) -> Cro
     """The box turned, scaled and shifted; draws the same number of values whatever the ranges are."""
     turn = math.radians(rng.uniform(-how.rotation_deg, how.rotation_deg))
     scale = rng.uniform(*how.scale)
-    x, y, z = (how.shift_mm * rng.standard_normal(3)).tolist()
+    x, y, z = (how.shift_mm * np.clip(rng.standard_normal(3), -MOST_SD, MOST_SD)).tolist()
     return box.augmented(rotation=turn, scale=scale, shift_mm=(x, y, z))
 
 
 def change_image(image: Float[ndarray, "s s"], how: Augmentation, rng: np.random.Generator) -> Float[ndarray, "s s"]:
     """A normalised crop with a rectangle erased and pixels dropped; the given one stays as it was."""
     changed = image.copy()
-    if rng.random() < how.erase:
-        _erase(changed, how.erase_share, rng)
-    if how.drop_share:
-        changed[rng.random(image.shape) < rng.uniform(0, how.drop_share)] = _FAR
+    changed[lost_pixels(len(image), how, rng)] = FAR
     return changed
 
 
-def _erase(image: Float[ndarray, "s s"], share: tuple[float, float], rng: np.random.Generator) -> None:
-    size = len(image)
+def lost_pixels(size: int, how: Augmentation, rng: np.random.Generator) -> Bool[ndarray, "s s"]:
+    """Which pixels of a crop are erased or dropped."""
+    lost = np.zeros((size, size), bool)
+    if rng.random() < how.erase:
+        lost[_rectangle(size, how.erase_share, rng)] = True
+    if how.drop_share:
+        lost |= rng.random((size, size), np.float32) < rng.uniform(0, how.drop_share)
+    return lost
+
+
+def _rectangle(size: int, share: tuple[float, float], rng: np.random.Generator) -> tuple[slice, slice]:
     area, aspect = rng.uniform(*share) * size * size, math.exp(rng.uniform(-1, 1))
     height = min(size, max(1, round(math.sqrt(area * aspect))))
     width = min(size, max(1, round(math.sqrt(area / aspect))))
     top, left = (int(rng.integers(0, size - side + 1)) for side in (height, width))
-    image[top : top + height, left : left + width] = _FAR
+    return slice(top, top + height), slice(left, left + width)

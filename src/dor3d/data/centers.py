@@ -18,6 +18,7 @@ from dor3d.data.sample import DepthSet, Sample
 from dor3d.errors import FrameError, InputError, NoHandError
 from dor3d.geometry import Pinhole
 
+_SOURCES: Final = "mass, box, truth, or a file of centres"
 _LOOKED_AT: Final = 24  # frames that tell a file's coordinate system
 _NEAR_MM: Final = 100.0  # a hand's surface lies within so much of its centre
 _AROUND_PX: Final = 12
@@ -85,6 +86,18 @@ class BoxCenters:
         depth = np.zeros_like(sample.depth_mm)
         depth[rows, columns] = sample.depth_mm[rows, columns]
         return _center_of_mass(sample, depth, cube_mm)
+
+
+def open_centers(source: str, frames: DepthSet) -> Centers:
+    """Where the crops of a set are centred: "mass", "box", "truth", or a file of centres. Raises InputError."""
+    named = {"mass": MassCenters, "truth": TrueCenters}
+    if source in named:
+        return named[source]()
+    if source == "box":
+        return BoxCenters(frames)
+    if not Path(source).is_file():
+        raise InputError("Unknown source of centres", got=source, expected=_SOURCES)
+    return FileCenters(Path(source), frames)
 
 
 def _center_of_mass(sample: Sample, depth: Float[ndarray, "h w"], cube_mm: tuple[float, float]) -> Float[ndarray, "3"]:

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS, Benchmark
-from dor3d.data.centers import BoxCenters, Centers, FileCenters, MassCenters, TrueCenters
+from dor3d.data.centers import Centers, MassCenters
+from dor3d.data.centers import open_centers as open_given
 from dor3d.data.listing import list_files
 from dor3d.data.sample import DepthSet, Sample
 from dor3d.errors import Dor3dError, InputError, NoHandError
@@ -27,7 +28,6 @@ from dor3d.text import count_of
 
 _BATCH: Final = 32
 Watch = Callable[[Iterable[int]], Iterable[int]]
-CENTER_SOURCES: Final = "locate, mass, box, truth, or a file of centres"
 
 
 class LocatedCenters:
@@ -56,15 +56,8 @@ def open_model(model: str) -> CropModel:
 
 
 def open_centers(source: str, frames: DepthSet) -> Centers:
-    """Where the crops of a set are centred: "locate", "mass", "box", "truth", or a file. Raises InputError."""
-    named = {"mass": MassCenters, "locate": LocatedCenters, "truth": TrueCenters}
-    if source in named:
-        return named[source]()
-    if source == "box":
-        return BoxCenters(frames)
-    if not Path(source).is_file():
-        raise InputError("Unknown source of centres", got=source, expected=CENTER_SOURCES)
-    return FileCenters(Path(source), frames)
+    """Where the crops of a set are centred: "locate", or what `data.centers` knows. Raises InputError."""
+    return LocatedCenters() if source == "locate" else open_given(source, frames)
 
 
 @dataclass

@@ -95,12 +95,19 @@ class CropBox:
         if self.rotation == 0:
             u, v = self.lookup_axes()
             return np.broadcast_to(u, (self.size, self.size)), np.broadcast_to(v[:, None], (self.size, self.size))
-        (u, v), inverse = self._center_uv, self._linear[1]
         steps = np.arange(0.5 - self.size / 2, self.size / 2)
-        (up, uq), (vp, vq) = inverse.tolist()
-        columns = (u + 0.5 + up * steps) + (uq * steps)[:, None]
-        rows = (v + 0.5 + vp * steps) + (vq * steps)[:, None]
+        u, v, up, uq, vp, vq = self.lookup_steps()
+        columns = (u + up * steps) + (uq * steps)[:, None]
+        rows = (v + vp * steps) + (vq * steps)[:, None]
         return np.floor(columns).astype(np.int64), np.floor(rows).astype(np.int64)
+
+    def lookup_steps(self) -> tuple[float, float, float, float, float, float]:
+        """The crop's middle in the image, u and v, and a crop pixel's steps there: of u along p and q, of v along both.
+
+        Continuous: pixel column j covers [j, j + 1).
+        """
+        (u, v), ((up, uq), (vp, vq)) = self._center_uv, self._linear[1].tolist()
+        return u + 0.5, v + 0.5, up, uq, vp, vq
 
     def lookup_axes(self) -> tuple[Int[ndarray, "s"], Int[ndarray, "s"]]:
         """For a crop that is not rotated: the image column of each crop column and the image row of each crop row."""
