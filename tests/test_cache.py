@@ -104,6 +104,8 @@ def test_batches_equal_single_crops(
             else:
                 assert np.array_equal(ours, image)
             assert np.abs(batch.points[index].numpy() - points).max() < 1e-3
+        packed = source.batch(epoch, range(len(cache)))
+        assert torch.equal(packed.gathered(), packed.crops())  # what a GPU does
 
 
 def test_a_sample_depends_on_seed_epoch_and_number_alone(caches: dict[str, Cache]) -> None:

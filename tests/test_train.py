@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +12,27 @@ import pytest
 import torch
 from rich.console import Console
 
+from dor3d.data.batch import Batch, stack
 from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
-from dor3d.train.loop import NonFiniteLossError, TrainResult, memory_layout, train, validate
+from dor3d.train.checkpoints import Checkpoints
+from dor3d.train.loop import TrainResult, train
+from dor3d.train.measure import validate
 from dor3d.train.losses import hand_loss
 from dor3d.train.optimizer import make_optimizer, matrices, orthogonalised
 from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
-from dor3d.train.state import METRICS, STATE, learning_rate
-from dor3d.train.stream import Sources, batches
+from dor3d.train.run import NonFiniteLossError, memory_layout
+from dor3d.train.state import METRICS, learning_rate
+from dor3d.train.stream import Order, Sources, shares
 
 SIZE = 64
 
 
 class Balls:
     """Crops with one ball; the joints stand in a row from its centre. `on` is called with each index asked for."""
+
+    length: int | None = None
 
     def __init__(self, seed: int, on: Callable[[int], None] = lambda i: None) -> None:
         self.seed, self.on = seed, on
@@ -38,6 +44,9 @@ class Balls:
         ball = (columns - p) ** 2 + (rows - q) ** 2 < 64
         points = np.array([p, q, r]) + np.arange(21)[:, None] * np.array([0.3, -0.3, 1.0])
         return np.where(ball, (r - 150) / 150, 1).astype(np.float32), points.astype(np.float32)
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> Batch:
+        return stack([self[i] for i in indices])
 
 
 class Spoilt(Balls):
@@ -61,6 +70,21 @@ def run(config: TrainConfig, out: Path, source: Balls | None = None, **options: 
     return train(config, Sources(source or Balls(0), Balls(1)), out, console=quiet, **options)  # type: ignore[arg-type]
 
 
+def state(out: Path, step: int) -> dict[str, torch.Tensor]:
+    """The tensors of a saved state."""
+    return read_tensors(Checkpoints(out).path(step))[0]
+
+
+def same(one: Path, other: Path, step: int = 8) -> None:
+    """Two runs left the same model and state, bit for bit."""
+    for whole, parts in (
+        (state(one, step), state(other, step)),
+        (read_tensors(one / WEIGHTS)[0], read_tensors(other / WEIGHTS)[0]),
+    ):
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
 def metrics(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
 
@@ -74,7 +98,7 @@ def test_a_run_leaves_model_config_and_metrics(tmp_path: Path) -> None:
     assert TrainConfig.from_json(json.loads((tmp_path / CONFIG).read_text())) == config
     assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 4, 6, 8, 8]
     assert {"loss", "error_mm", "samples_per_s", "lr", "waiting"} <= metrics(tmp_path)[0].keys()
-    assert validate(load_model(tmp_path), Balls(1), 6, batch=4) == pytest.approx(result.validation_mm)
+    assert validate(load_model(tmp_path), Balls(1), 6, batch=4).error_mm == pytest.approx(result.validation_mm)
     assert not list(tmp_path.glob(".*"))
 
 
@@ -83,7 +107,7 @@ def test_one_batch_is_learnt_by_heart(head: str, loss: str) -> None:
     torch.manual_seed(0)
     config = dataclasses.replace(tiny().model, head=head)  # type: ignore[arg-type]
     net = HandNet(config)
-    crop, points = next(batches(Balls(0), 8, range(1)))
+    crop, points = Balls(0).batch(0, range(8))
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(150):
         prediction = net(crop)
@@ -107,10 +131,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes:
     assert stopped.step == 4  # the step at hand was finished
     resumed = run(config, tmp_path / "parts", resume=True)
     assert resumed.finished
-    for name in (WEIGHTS, STATE):
-        whole, parts = (read_tensors(tmp_path / which / name)[0] for which in ("whole", "parts"))
-        assert whole.keys() == parts.keys()
-        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    same(tmp_path / "whole", tmp_path / "parts")
     assert [line["step"] for line in metrics(tmp_path / "parts")] == [2, 4, 6, 8]
 
 
@@ -148,7 +169,7 @@ def test_a_signal_to_workers_too_still_ends_with_a_checkpoint(tmp_path: Path, st
 
     stopped = run(tiny(steps=40, workers=1), tmp_path, Balls(0, on=signal_all))
     assert 0 < stopped.step < 40
-    assert read_tensors(tmp_path / STATE)[1]["step"] == str(stopped.step)
+    assert Checkpoints(tmp_path).steps() == [stopped.step]
 
 
 def test_metrics_after_the_last_state_are_dropped_on_resume(tmp_path: Path) -> None:
@@ -189,8 +210,10 @@ def test_a_loss_that_is_no_number_stops_before_the_step(tmp_path: Path) -> None:
     config = tiny(checkpoint_every=3)
     with pytest.raises(NonFiniteLossError, match="no longer a number at step 3"):
         run(config, tmp_path, Spoilt(0))
-    assert all(torch.isfinite(t).all() for t in read_tensors(tmp_path / STATE)[0].values())
-    assert read_tensors(tmp_path / STATE)[1]["step"] == "3"
+    assert all(torch.isfinite(t).all() for t in state(tmp_path, 3).values())
+    assert Checkpoints(tmp_path).steps() == [3]
+    (kept,) = tmp_path.glob("bad-step-3-of-0.safetensors")
+    assert not torch.isfinite(read_tensors(kept)[0]["points"]).all()  # to look at
 
 
 def test_init_begins_from_given_weights(tmp_path: Path) -> None:
@@ -205,8 +228,8 @@ def test_init_begins_from_given_weights(tmp_path: Path) -> None:
 
 def test_a_broken_state_is_refused(tmp_path: Path) -> None:
     run(tiny(), tmp_path)
-    (tmp_path / STATE).write_bytes(b"PK\x03\x04 something pickled")
-    with pytest.raises(ModelError, match="never loads"):
+    Checkpoints(tmp_path).path(8).write_bytes(b"PK\x03\x04 something pickled")
+    with pytest.raises(ModelError, match="never loads|step-00000008"):
         run(tiny(), tmp_path, resume=True)
 
 
@@ -219,11 +242,51 @@ def test_a_layout_with_wrong_kernels_is_avoided(backbone: str, layout: torch.mem
     assert memory_layout(net, torch.device("cuda")) == torch.channels_last
 
 
-def test_samples_come_in_order_and_the_last_batch_is_cut() -> None:
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_sample_comes_once_an_epoch(processes: int) -> None:
+    """Over all processes; the last batch is cut, and no process waits for samples that are not there."""
+    order = Order(10, 4, seed=5)
+    assert order.steps_an_epoch == 3
+    epochs = []
+    for epoch in range(2):
+        seen: list[int] = []
+        for rank in range(processes):
+            steps = range(3 * epoch, 3 * epoch + 3)
+            stream = shares(Balls(0, on=seen.append), order, steps, rank=rank, processes=processes)
+            asked = [share.asked for share in stream]
+            assert len(asked) == 3 and sum(asked) >= 10 // processes - 1
+        assert sorted(seen) == list(range(10))
+        epochs.append(order.samples(3 * epoch)[1].tolist())
+    assert epochs[0] != epochs[1]
+    assert Order(10, 4, seed=6).samples(0)[1].tolist() != epochs[0]
+
+
+def test_samples_without_an_end_come_as_they_are() -> None:
     seen: list[int] = []
-    sizes = [len(b.points) for b in batches(Balls(0, on=seen.append), 4, range(1, 3), end=10)]
-    assert seen == [4, 5, 6, 7, 8, 9]
-    assert sizes == [4, 2]
+    list(shares(Balls(0, on=seen.append), Order(None, 4, seed=5), range(1, 3)))
+    assert seen == [4, 5, 6, 7, 8, 9, 10, 11]
+
+
+class Holes(Balls):
+    """Balls of which some cannot be read."""
+
+    def __init__(self, seed: int, bad: Sequence[int]) -> None:
+        super().__init__(seed)
+        self.bad = set(bad)
+
+    def __getitem__(self, i: int, /) -> tuple[np.ndarray, np.ndarray]:
+        if i in self.bad:
+            raise InputError(f"sample {i} is broken")
+        return super().__getitem__(i)
+
+
+def test_bad_samples_are_skipped_and_counted(tmp_path: Path) -> None:
+    assert run(tiny(), tmp_path / "some", Holes(0, [5, 8, 9, 10, 11])).finished  # one step has none at all
+    assert sum(line["bad_samples"] for line in metrics(tmp_path / "some")[-1:]) == 5
+    with pytest.raises(
+        InputError, match=r"Too many samples cannot be used; got 11 of 16, the last: sample 10 is broken"
+    ):
+        run(tiny(log_every=4), tmp_path / "most", Holes(0, range(11)))
 
 
 def test_learning_rates() -> None:

@@ -92,9 +92,17 @@ def _target(url: str) -> Iterator[str]:
         raise InputError(f"The cache {folder} cannot be written", got=error.strerror or error) from None
     try:
         yield f"{part}/cache"
-        os.rename(f"{part}/cache", folder)
+        _name(Path(part) / "cache", folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _name(part: Path, folder: Path) -> None:
+    try:
+        os.rename(part, folder)
+    except OSError as error:
+        if not folder.exists():  # otherwise another machine with the same disk was quicker
+            raise InputError(f"The cache {folder} cannot be written", got=error.strerror or error) from None
 
 
 class _Cutter:

@@ -3,9 +3,10 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.scene import Scene, SceneConfig, draw_scene, mirrored, read_crop, read_frame
 from dor3d.skeleton import JOINTS
+
+if TYPE_CHECKING:
+    from dor3d.data.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class SyntheticSample(NamedTuple):
 class SyntheticHands:
     """A map-style data set without end: `source[i]` is (image [S, S], points [21, 3]), both float32."""
 
+    length: int | None = None
+
     def __init__(self, config: SyntheticConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
@@ -57,6 +63,13 @@ class SyntheticHands:
     def __getitem__(self, index: int) -> tuple[Float[ndarray, "s s"], Float[ndarray, "a 3"]]:
         sample = self.sample(index)
         return sample.image, sample.points
+
+    def batch(self, epoch: int, indices: Sequence[int]) -> "Batch":
+        """Some samples as a training batch; the epoch is always the first, since there is no end."""
+        from dor3d.data.batch import stack  # rendering a folder of frames needs no torch
+
+        del epoch
+        return stack([self[i] for i in indices])
 
     def sample(self, index: int) -> SyntheticSample:
         """The crop with the scene that it shows."""

@@ -1,45 +1,42 @@
-"""The training loop: one device, one process that computes, workers that make samples.
+"""The training loop, on one device or many.
 
-A run is a pure function of its config: batch n is samples n * batch ... of the source, stochastic depth is seeded by
-the step, and a resumed run goes on where the saved state stands. The loop knows nothing of the data.
+A run is a pure function of its config: which samples a step takes, how they are changed and what stochastic depth drops
+follow from seed and step, so that a resumed run goes on as if it had never stopped. The loop knows nothing of the data,
+the network nothing of the loss.
 """
 
-import json
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import torch
-from jaxtyping import Float
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from dor3d.errors import Dor3dError, InputError
-from dor3d.model.network import HandNet, ModelConfig, parameter_count
+from dor3d.model.network import parameter_count
+from dor3d.train.checkpoints import Checkpoints
 from dor3d.train.display import Display
-from dor3d.train.losses import hand_loss
-from dor3d.train.optimizer import make_optimizer
+from dor3d.train.fabric import make_fabric
+from dor3d.train.measure import measure
 from dor3d.train.recipes import TrainConfig
-from dor3d.train.state import (
-    METRICS,
-    Average,
-    learning_rate,
-    load_run,
-    open_run,
-    save_run,
-    start_weights,
-)
-from dor3d.train.stream import Batch, Source, Sources, batches
+from dor3d.train.run import Run
+from dor3d.train.state import drop_metrics_after, learning_rate, open_run, restore, save
+from dor3d.train.stream import Order, Share, Sources, shares
+from dor3d.train.watch import Watch
+from dor3d.viz.report import write_report
+
+_MOST_BAD: Final = 0.01
+_FEW: Final = 10  # bad samples that are borne whatever their share
 
 
-class NonFiniteLossError(Dor3dError, ArithmeticError):
-    """The loss is no longer a number; the weights are those before the bad step."""
+class WorkerError(Dor3dError, RuntimeError):
+    """A process that makes samples is gone."""
 
 
 @dataclass(frozen=True)
@@ -61,225 +58,227 @@ def train(
     init: Path | None = None,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train a network and leave `model.safetensors`, `config.json`, `metrics.jsonl` (and the state) in `out`.
+    """Train a network and leave `model.safetensors`, `config.json`, `metrics.jsonl`, states and a report in `out`.
 
     SIGTERM and SIGINT finish the step, save, and return. Resuming an empty folder starts the run; resuming a finished
-    run changes nothing.
+    run changes nothing. Started by torchrun or SLURM, all its processes share the work.
 
-    Raises InputError for a folder that holds another run, NonFiniteLossError when the loss is no longer a number.
+    Raises InputError for a folder that holds another run or cannot be written, NonFiniteLossError when the loss is no
+    longer a number, WorkerError when a process that makes samples is gone.
     """
-    out = Path(out)
+    out, config = Path(out), settled(config, sources)
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = pick_device(config.device)
-    found = open_run(out, config, resume=resume)
-    run = _Run(config, device, None if found else init)
-    done = load_run(out, run.net, run.optimizer, run.average) if found else 0
-    if done >= config.total_steps:
-        return TrainResult(done, finished=True)
-    with Display(config.recipe or config.model.backbone, config.total_steps, done, console) as display, _stop() as stop:
-        display.say(f"{config.model.backbone}: {parameter_count(run.net) / 1e6:.2f} M parameters on {device}, to {out}")
-        return _loop(run, sources, out, done, display, stop)
+    fabric = make_fabric(config)
+    if fabric.is_global_zero:
+        open_run(out, config, resume=resume, processes=fabric.world_size)
+    fabric.barrier()
+    console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
+    store = Checkpoints(out, config.keep)
+    with Display(config.recipe or config.model.backbone, config.total_steps, 0, console) as display, _stop() as stop:
+        state = store.load(display.say)
+        if state and state.step >= config.total_steps:
+            return TrainResult(state.step, finished=True)
+        run = Run(config, fabric, out, None if state else init)
+        done = restore(run, state) if state else 0
+        if fabric.is_global_zero:
+            drop_metrics_after(out, done)
+        size = f"{parameter_count(run.net) / 1e6:.2f} M parameters"
+        display.say(f"{config.model.backbone}: {size} on {fabric.world_size} x {fabric.device.type}, to {out}")
+        loop = _Loop(run, sources, out, store, display, stop)
+        try:
+            return loop.go(done)
+        finally:
+            loop.close()
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is the GPU if there is one; raises InputError where a GPU is asked for and there is none."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("There is no CUDA device", fix="Use --device cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+def settled(config: TrainConfig, sources: Sources) -> TrainConfig:
+    """The config with what follows from the data: epochs as steps, and a measurement after each of them."""
+    order = Order(sources.train.length, config.batch)
+    steps = order.steps_an_epoch
+    if steps is None:
+        if config.epochs:
+            raise InputError("Data without an end has no epochs", got=f"epochs {config.epochs}", fix="Give samples.")
+        return config
+    total = config.steps or (config.epochs * steps if config.epochs else max(1, config.samples // config.batch))
+    held_out = 0 if sources.validation is None else config.validation or sources.validation.length or 0
+    every = config.validate_every or steps
+    return replace(config, steps=total, epoch=order.length or 1, validate_every=every, validation=held_out)
 
 
-def memory_layout(net: nn.Module, device: torch.device) -> torch.memory_format:
-    """Channels last, the faster layout, unless the processor's kernels are wrong for one of the convolutions.
+class _Loop:
+    """A run on its way."""
 
-    oneDNN's backward of a strided 1x1 convolution of few channels writes past its workspace in this layout: a crash, or
-    gradients that are silently off by half (uxlfoundation/oneDNN#6035; seen with torch 2.15 for fewer than 8 channels,
-    the block of AVX2; AVX-512's is 16). RepVGG and MobileOne begin with one.
-    """
-    for conv in net.modules():
-        if not isinstance(conv, nn.Conv2d) or device.type != "cpu":
-            continue
-        if conv.kernel_size == (1, 1) and max(conv.stride) > 1 and conv.in_channels // conv.groups < 16:
-            return torch.contiguous_format
-    return torch.channels_last
+    def __init__(
+        self, run: Run, sources: Sources, out: Path, store: Checkpoints, display: Display, stop: threading.Event
+    ) -> None:
+        self.run, self.config, self.fabric = run, run.config, run.fabric
+        self.sources, self.out, self.store = sources, out, store
+        self.display, self.stop, self.watch = display, stop, None
+        self.error_mm: float | None = None
 
+    def close(self) -> None:
+        if self.watch:
+            self.watch.close()
 
-def error_mm(points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"], config: ModelConfig) -> Float[Tensor, ""]:
-    """Mean distance in mm, with pixels taken at the cube's scale: a crop's true mm differ by its perspective alone."""
-    scale = config.cube_mm[0] / config.size
-    return ((points - target) * points.new_tensor([scale, scale, 1.0])).norm(dim=-1).mean()
+    def go(self, done: int) -> TrainResult:
+        config, meter = self.config, _Meter()
+        if self.fabric.is_global_zero:
+            boards = {"tensorboard": config.tensorboard, "wandb": config.wandb}
+            self.watch = Watch(self.out, config.total_steps, done, **boards)
+        self.display.step(done)
+        for number, share in enumerate(meter.timed(self._shares(done)), done):
+            valid, stop = self._agree(share)
+            meter.add(self.run.step(number, share, valid), share)
+            done = number + 1
+            self.display.step(done)
+            if done % config.log_every == 0 or done == config.total_steps:
+                self._log(done, meter)
+            if stop:
+                break
+            if done < config.total_steps:
+                self._between(done, meter)
+        return self._end(done)
 
-
-@torch.no_grad()
-def validate(net: HandNet, source: Source, count: int, *, batch: int = 64, workers: int = 0) -> float:
-    """The mean error in mm over the first `count` samples of a source; the network's mode stays as it was."""
-    device = next(net.parameters()).device
-    was_training = net.training
-    net.eval()
-    total = 0.0
-    for data in batches(source, batch, range(-(-count // batch)), workers=workers, end=count):
-        with _autocast(device):
-            points = net(data.crop.to(device)).points
-        total += error_mm(points, data.points.to(device), net.config).item() * len(data.points)
-    net.train(was_training)
-    return total / count
-
-
-class _Run:
-    """The network, its optimizer and its average, on their device."""
-
-    def __init__(self, config: TrainConfig, device: torch.device, init: Path | None) -> None:
-        self.config, self.device = config, device
-        torch.manual_seed(config.seed)
-        net = HandNet(config.model, pretrained=config.pretrained and init is None)
-        start_weights(net, init)
-        self.layout = memory_layout(net, device)
-        self.net = net.to(memory_format=self.layout).to(device).train()
-        self.discretisations = config.model.discretisations()
-        self.optimizer = make_optimizer(self.net, config)
-        self.average = Average(net, config.ema) if config.ema else None
-
-    def step(self, number: int, batch: Batch) -> dict[str, Tensor]:
-        """One optimizer step; returns the loss, its parts and the error, still on the device."""
-        torch.manual_seed(self.config.seed * 1_000_003 + number)  # stochastic depth: the same after a resume
-        crop = batch.crop.to(self.device, memory_format=self.layout, non_blocking=True)
-        target = batch.points.to(self.device, non_blocking=True)
-        with _autocast(self.device):
-            prediction = self.net(crop)
-        model = self.config.model
-        loss = hand_loss(
-            prediction,
-            target,
-            self.discretisations,
-            kind=self.config.loss,
-            labels=model.labels,
-            mm_per_pixel=model.cube_mm[0] / model.size,
+    def _shares(self, done: int) -> Iterator[Share]:
+        config, fabric = self.config, self.fabric
+        stream = shares(
+            self.sources.train,
+            Order(self.sources.train.length, config.batch, config.seed),
+            range(done, config.total_steps),
+            rank=fabric.global_rank,
+            processes=fabric.world_size,
+            workers=config.workers,
+            pin=fabric.device.type == "cuda",
         )
-        self._check(loss.total, number)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        self._update(number)
-        mm = error_mm(prediction.points.detach(), target, model)
-        parts = {"loss": loss.total, "joint": loss.joint, "ordinal": loss.ordinal, "error_mm": mm}
-        return {name: value.detach() for name, value in parts.items()}
+        try:
+            yield from stream
+        except RuntimeError as error:
+            if "worker" not in str(error):
+                raise
+            raise WorkerError(
+                "A process that makes samples is gone",
+                got=str(error).partition("\n")[0],
+                fix="Was there too little memory? The last checkpoint is unharmed; go on with --resume.",
+            ) from None
 
-    def _update(self, number: int) -> None:
-        rate = learning_rate(self.config, number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        if self.config.clip:
-            self._check(nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip), number)
-        self.optimizer.step()
-        if self.average:
-            self.average.update(self.net)
+    def _agree(self, share: Share) -> tuple[int, bool]:
+        """Valid samples of all processes, and whether any of them was told to stop."""
+        valid, stop = share.asked - len(share.problems), self.stop.is_set()
+        if self.fabric.world_size > 1:
+            both = torch.tensor([valid, int(stop)], device=self.fabric.device)
+            valid, stop = (int(x) for x in self._sum(both).tolist())
+        return max(1, valid), bool(stop)
 
-    def _check(self, value: Tensor, number: int) -> None:
-        if not torch.isfinite(value):
-            raise NonFiniteLossError(
-                f"The loss is no longer a number at step {number}",
-                got=value.item(),
-                fix="The last checkpoint is unharmed. Try a lower lr, a longer warmup, or clip.",
-            )
+    def _sum(self, values: Tensor) -> Tensor:
+        summed = self.fabric.all_reduce(values, reduce_op="sum")
+        return summed if isinstance(summed, Tensor) else values
 
-    def final(self) -> HandNet:
-        """The network that a run leaves: with averaged weights if it keeps them."""
-        if not self.average:
-            return self.net
-        net = deepcopy(self.net)
-        net.load_state_dict(self.average.tensors)
-        return net
+    def _log(self, done: int, meter: "_Meter") -> None:
+        names, sums = meter.sums()
+        numbers = dict(zip(names, self._sum(sums.to(self.fabric.device)).tolist(), strict=True))
+        _check_bad(numbers["asked"], numbers["bad"], meter.last_problem)
+        numbers = meter.read(numbers)
+        self.error_mm = numbers["error_mm"]
+        self._note(done, {"lr": learning_rate(self.config, done - 1), **numbers})
+        self.display.show(done, numbers)
 
+    def _note(self, done: int, numbers: dict[str, float]) -> None:
+        if self.watch:
+            self.watch.numbers(done, numbers)
 
-def _loop(run: _Run, sources: Sources, out: Path, done: int, display: Display, stop: threading.Event) -> TrainResult:
-    config, meter = run.config, _Meter(run.config.batch)
-    mm: float | None = None
-    stream = batches(
-        sources.train,
-        config.batch,
-        range(done, config.total_steps),
-        workers=config.workers,
-        pin=run.device.type == "cuda",
-    )
-    for number, batch in enumerate(meter.timed(stream), done):
-        meter.add(run.step(number, batch))
-        done = number + 1
-        display.step(done)
-        if done % config.log_every == 0 or done == config.total_steps:
-            numbers = meter.read()
-            mm = numbers["error_mm"]
-            _log(out, {"step": done, "lr": learning_rate(config, number), **numbers})
-            display.show(done, numbers)
-        if stop.is_set():
-            break
-        if done % config.checkpoint_every == 0 and done < config.total_steps:
-            save_run(out, config, done, run.net, run.optimizer, run.average)
-        if config.validate_every and done % config.validate_every == 0 and done < config.total_steps:
-            _measure(run, sources, out, done, display)
+    def _between(self, done: int, meter: "_Meter") -> None:
+        """What comes between two steps now and then: a state on the disk, an error on held-out samples."""
+        config = self.config
+        if config.validate_every and done % config.validate_every == 0:
+            self._measure(done)
             meter.restart()
-    return _end(run, sources, out, done, mm, display)
+        if done % config.checkpoint_every == 0:
+            self._save(done)
+
+    def _save(self, done: int) -> None:
+        if self.fabric.is_global_zero:
+            save(self.run, self.store, done)
+        self.fabric.barrier()
+
+    def _measure(self, done: int) -> float | None:
+        if self.sources.validation is None or not self.config.validation:
+            return None
+        found = measure(self.run, self.sources.validation, self.config.validation)
+        mm = found.error_mm
+        self._note(done, {"validation_mm": mm, "validation_samples": found.samples})
+        self.display.say(f"step {done}: {mm:.2f} mm on {found.samples} held-out samples")
+        if self.watch and found.shown:
+            self.watch.pictures(done, *found.shown, self.config.model.joints, mm_per_pixel=found.mm_per_pixel)
+            self.store.best(mm, done, self.run.final().state_dict(), {})
+        return mm
+
+    def _end(self, done: int) -> TrainResult:
+        finished = done >= self.config.total_steps
+        # measured first: a run that has its last state is never measured again
+        validation = self._measure(done) if finished else None
+        self._save(done)
+        self.close()
+        if self.fabric.is_global_zero:
+            write_report(self.out)
+        self.display.say("finished" if finished else f"stopped after step {done}, saved; go on with --resume")
+        return TrainResult(done, finished, self.error_mm, validation)
 
 
-def _end(run: _Run, sources: Sources, out: Path, done: int, mm: float | None, display: Display) -> TrainResult:
-    finished = done >= run.config.total_steps
-    # measured first: a run that has its last state is never measured again
-    validation = _measure(run, sources, out, done, display) if finished else None
-    save_run(out, run.config, done, run.net, run.optimizer, run.average)
-    display.say("finished" if finished else f"stopped after step {done}, saved; go on with --resume")
-    return TrainResult(done, finished, mm, validation)
+def _check_bad(asked: float, bad: float, last: str) -> None:
+    if bad > max(_FEW, _MOST_BAD * asked):
+        raise InputError(
+            "Too many samples cannot be used",
+            got=f"{bad:.0f} of {asked:.0f}, the last: {last}",
+            expected="one of a hundred at most",
+        )
 
 
-def _measure(run: _Run, sources: Sources, out: Path, done: int, display: Display) -> float | None:
-    if sources.validation is None or not run.config.validation:
-        return None
-    count = run.config.validation
-    mm = validate(run.final(), sources.validation, count, batch=run.config.batch, workers=run.config.workers)
-    _log(out, {"step": done, "validation_mm": mm, "validation_samples": count})
-    display.say(f"step {done}: {mm:.2f} mm on {count} held-out samples")
-    return mm
-
-
-def _log(out: Path, numbers: dict[str, Any]) -> None:
-    with (out / METRICS).open("a") as file:
-        file.write(json.dumps(numbers) + "\n")
-
-
+@dataclass
 class _Meter:
-    """Means, speed and time spent waiting for data, since they were last read."""
+    """Sums over samples, speed and time spent waiting for data, since they were last read."""
 
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self.restart()
+    totals: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    waited: float = 0.0
+    since: float = field(default_factory=time.perf_counter)
+    asked: int = 0
+    bad: int = 0
+    last_problem: str = ""
 
     def restart(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.steps, self.waited, self.since = 0, 0.0, time.perf_counter()
+        self.totals, self.steps, self.waited, self.since = {}, 0, 0.0, time.perf_counter()
 
-    def timed(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+    def timed(self, stream: Iterator[Share]) -> Iterator[Share]:
         """The stream, with the waiting counted."""
         while True:
             start = time.perf_counter()
-            batch = next(stream, None)
-            if batch is None:
+            share = next(stream, None)
+            if share is None:
                 return
             self.waited += time.perf_counter() - start
-            yield batch
+            yield share
 
-    def add(self, numbers: dict[str, Tensor]) -> None:
+    def add(self, sums: dict[str, float], share: Share) -> None:
         self.steps += 1
-        for name, value in numbers.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.asked, self.bad = self.asked + share.asked, self.bad + len(share.problems)
+        self.last_problem = share.problems[-1] if share.problems else self.last_problem
+        for name, value in {**sums, "samples": float(share.asked - len(share.problems))}.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value
 
-    def read(self) -> dict[str, float]:
-        numbers = {name: value.item() / self.steps for name, value in self.sums.items()}
-        seconds = time.perf_counter() - self.since
-        numbers |= {"samples_per_s": self.steps * self.batch / seconds, "seconds_per_step": seconds / self.steps}
-        numbers |= {"waiting": self.waited / seconds}
+    def sums(self) -> tuple[list[str], Tensor]:
+        """Names and numbers that processes add up."""
+        numbers = {**self.totals, "asked": self.asked, "bad": self.bad}
+        return list(numbers), torch.tensor(list(numbers.values()), dtype=torch.float64)
+
+    def read(self, summed: dict[str, float]) -> dict[str, float]:
+        """Means over the samples of all processes."""
+        seconds, samples = time.perf_counter() - self.since, max(1.0, summed["samples"])
+        numbers = {name: value / samples for name, value in summed.items() if name not in ("samples", "asked", "bad")}
+        numbers |= {"samples_per_s": summed["samples"] / seconds, "seconds_per_step": seconds / self.steps}
+        numbers |= {"waiting": self.waited / seconds, "bad_samples": summed["bad"]}
         self.restart()
         return {name: round(value, 6) for name, value in numbers.items()}
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dor3d.data.sources import open_sources
+from dor3d.data.sources import CropShape, open_sources
 from dor3d.train.loop import TrainResult, train
 from dor3d.train.recipes import TrainConfig, get_recipe, override
 from dor3d.train.stream import Sources
@@ -20,5 +20,6 @@ def start(
 
 def make_sources(config: TrainConfig) -> Sources:
     """What a config trains and validates on; raises InputError for data that does not exist."""
-    stream, held_out = open_sources(config.data, config.model.size, config.model.cube_mm, config.seed)
-    return Sources(stream, held_out if config.validation else None)
+    model = config.model
+    learnt, held_out = open_sources(config.data, CropShape(model.size, model.cube_mm, model.joints), config.seed)
+    return Sources(learnt, held_out if config.validation or learnt.length is not None else None)

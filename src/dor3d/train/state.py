@@ -3,21 +3,29 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from dor3d.errors import InputError, ModelError
 from dor3d.files import write_whole
-from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_weights, read_tensors, write_json, write_tensors
+from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_weights, read_config, write_json, write_tensors
 from dor3d.model.network import HandNet
+from dor3d.train.checkpoints import Checkpoints, State
 from dor3d.train.recipes import TrainConfig
+from dor3d.train.record import run_record
 
-STATE: Final = "state.safetensors"
+if TYPE_CHECKING:
+    from dor3d.train.run import Run
+
+RECORD: Final = "record.json"
 METRICS: Final = "metrics.jsonl"
 # what may change between a run and its resumption
-_FREE: Final = {"workers", "threads", "device", "log_every", "checkpoint_every", "validate_every", "validation"}
+_FREE: Final = {
+    *("workers", "threads", "device", "log_every", "checkpoint_every", "validate_every", "validation"),
+    *("keep", "tensorboard", "wandb", "accumulate", "compile"),
+}
 
 
 class Average:
@@ -29,6 +37,10 @@ class Average:
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.tensors = {name: t.detach().clone() for name, t in net.state_dict().items()}
+
+    def to(self, device: torch.device) -> None:
+        """Move it to where the network trains."""
+        self.tensors = {name: t.to(device) for name, t in self.tensors.items()}
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
@@ -53,42 +65,37 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * warm * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item())
 
 
-def save_run(
-    folder: Path,
-    config: TrainConfig,
-    step: int,
-    net: HandNet,
-    optimizer: torch.optim.Optimizer,
-    average: Average | None,
-) -> None:
+def save(run: "Run", store: Checkpoints, step: int) -> None:
     """Write the state and the model. The state alone is enough to go on, so a stop between the two does no harm."""
+    net, average = run.net, run.average
     tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
     if average:
         tensors |= {f"average.{name}": t for name, t in average.tensors.items()}
-    for i, values in optimizer.state_dict()["state"].items():
+    for i, values in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in values.items()}
-    write_tensors(folder / STATE, tensors, {"step": str(step), "config": json.dumps(config.to_json())})
-    write_tensors(folder / WEIGHTS, average.tensors if average else net.state_dict())
+    precision = json.dumps(run.fabric.strategy.precision.state_dict())  # the scale of fp16's gradients
+    store.save(step, tensors, {"config": json.dumps(run.config.to_json()), "precision": precision})
+    write_tensors(store.folder / WEIGHTS, average.tensors if average else net.state_dict())
 
 
-def load_run(folder: Path, net: HandNet, optimizer: torch.optim.Optimizer, average: Average | None) -> int:
-    """Restore everything that `save_run` wrote, in place; returns the number of steps done."""
-    tensors, notes = read_tensors(folder / STATE)
+def restore(run: "Run", state: State) -> int:
+    """Put back everything that `save` wrote, in place; returns the number of steps done. Raises ModelError."""
     try:
-        net.load_state_dict(_part(tensors, "net."))
-        if average:
-            average.steps = int(notes["step"])
-            for name, tensor in _part(tensors, "average.").items():
-                average.tensors[name].copy_(tensor)
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _part(tensors, "optimizer.").items():
+        run.net.load_state_dict(_part(state.tensors, "net."))
+        if run.average:
+            run.average.steps = state.step
+            for name, tensor in _part(state.tensors, "average.").items():
+                run.average.tensors[name].copy_(tensor)
+        values: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in _part(state.tensors, "optimizer.").items():
             number, name = key.split(".", 1)
-            state.setdefault(int(number), {})[name] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        _lay_out_as_weights(optimizer)
-        return int(notes["step"])
+            values.setdefault(int(number), {})[name] = tensor
+        run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": values})
+        _lay_out_as_weights(run.optimizer)
+        run.fabric.strategy.precision.load_state_dict(json.loads(state.notes["precision"]))
     except (KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{folder / STATE} is not the state of this run", got=error) from None
+        raise ModelError("The state is not that of this run", got=error) from None
+    return state.step
 
 
 def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
@@ -103,25 +110,24 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def open_run(folder: Path, config: TrainConfig, *, resume: bool) -> bool:
-    """Make or check a run folder; returns whether there is a state to resume from.
+def open_run(folder: Path, config: TrainConfig, *, resume: bool, processes: int = 1) -> None:
+    """Make or check a run folder, and write down what the run is.
 
     Raises InputError when a run would be overwritten, or resumed with another config.
     """
-    if (folder / STATE).exists() and not resume:
+    steps = Checkpoints(folder, config.keep).steps()
+    if steps and not resume:
         raise InputError(f"There is a run in {folder}", fix="Go on with --resume, or choose another folder with --out.")
-    if not (folder / STATE).exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / CONFIG, config.to_json())
-            (folder / METRICS).unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"The run folder {folder} cannot be written", got=error) from None
-        return False
-    _, notes = read_tensors(folder / STATE)
-    _check_same(folder, json.loads(notes.get("config", "{}")), json.loads(json.dumps(config.to_json())))
-    _drop_metrics_after(folder / METRICS, int(notes.get("step", 0)))
-    return True
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The run folder {folder} cannot be written", got=error) from None
+    if steps:
+        _check_same(folder, read_config(folder), json.loads(json.dumps(config.to_json())))
+        return
+    (folder / METRICS).unlink(missing_ok=True)
+    write_json(folder / CONFIG, config.to_json())
+    write_json(folder / RECORD, run_record(config.to_json(), world_size=processes))
 
 
 def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -135,8 +141,9 @@ def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
         )
 
 
-def _drop_metrics_after(path: Path, step: int) -> None:
-    """Lines of steps that will be done again must not stand twice."""
+def drop_metrics_after(folder: Path, step: int) -> None:
+    """Take out the lines of steps that will be done again: they must not stand twice."""
+    path = folder / METRICS
     if not path.exists():
         return
     text = path.read_text()

@@ -1,24 +1,21 @@
-"""Sources of samples to batches, in an order that is a pure function of (source, step)."""
+"""Batches in an order that is a pure function of (seed, step), however many processes train and make them."""
 
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Int
 from numpy import ndarray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dor3d.data.batch import Prepared, Source
+from dor3d.errors import Dor3dError
 
-@runtime_checkable
-class Source(Protocol):
-    """A map-style set of samples: sample i is always the same."""
-
-    def __getitem__(self, i: int, /) -> tuple[Float[ndarray, "s s"], Float[ndarray, "a 3"]]:
-        """The network's input and the crop points (px, px, mm)."""
-        ...
+_AHEAD = 4  # batches that each worker makes before they are asked for
 
 
 class Sources(NamedTuple):
@@ -28,43 +25,115 @@ class Sources(NamedTuple):
     validation: Source | None = None
 
 
-class Batch(NamedTuple):
-    """Crops and their true crop points."""
+@dataclass(frozen=True)
+class Order:
+    """Which samples each step takes.
 
-    crop: Float[Tensor, "b 1 s s"]
-    points: Float[Tensor, "b a 3"]
+    A source with an end is gone through in epochs, each in an order of its own; an epoch's last batch may be smaller,
+    so that every sample comes once. A source without end is taken as it comes.
+
+    Attributes:
+        length: samples of the source; None: without end.
+        batch: samples a step, over all processes.
+        seed: of the epochs' orders; None: as the samples stand.
+    """
+
+    length: int | None
+    batch: int
+    seed: int | None = None
+
+    @property
+    def steps_an_epoch(self) -> int | None:
+        """How many steps an epoch has; None without end."""
+        return None if self.length is None else -(-self.length // self.batch)
+
+    def samples(self, step: int) -> tuple[int, Int[ndarray, "n"]]:
+        """The epoch of a step, and the samples that it takes."""
+        if self.steps_an_epoch is None:
+            return 0, np.arange(step * self.batch, (step + 1) * self.batch)
+        epoch, within = divmod(step, self.steps_an_epoch)
+        part = slice(within * self.batch, (within + 1) * self.batch)
+        return epoch, _permutation(self.length or 0, self.seed, epoch)[part]
 
 
-class _Batches(Dataset[Batch]):
-    """Batch n of a source is its samples n * size ... (n + 1) * size - 1, up to `end`."""
-
-    def __init__(self, source: Source, size: int, end: int) -> None:
-        self.source, self.size, self.end = source, size, end
-
-    def __getitem__(self, n: int) -> Batch:
-        samples = [self.source[i] for i in range(n * self.size, min((n + 1) * self.size, self.end))]
-        crops = np.stack([image for image, _ in samples])[:, None].astype(np.float32, copy=False)
-        points = np.stack([p for _, p in samples]).astype(np.float32, copy=False)
-        return Batch(torch.from_numpy(crops), torch.from_numpy(points))
+@lru_cache(maxsize=2)
+def _permutation(length: int, seed: int | None, epoch: int) -> Int[ndarray, "n"]:
+    if seed is None:
+        return np.arange(length)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch, 1)))).permutation(length)
 
 
-def batches(
-    source: Source, size: int, steps: range, *, workers: int = 0, pin: bool = False, end: int = 0
-) -> Iterator[Batch]:
-    """The batches of the given steps, in order, made ahead by worker processes if there are any.
+class Share(NamedTuple):
+    """One process' part of a step.
+
+    Attributes:
+        data: its samples; None when it has none, since the batch was too small or all of them were bad.
+        asked: how many it asked for.
+        problems: what was wrong with those that are missing.
+    """
+
+    data: Prepared | None
+    asked: int
+    problems: tuple[str, ...] = ()
+
+
+class _Shares(Dataset[Share]):
+    """Share n of a step's samples: every so-many-th of them, from the process' own number on."""
+
+    def __init__(self, source: Source, order: Order, rank: int, processes: int) -> None:
+        self.source, self.order, self.rank, self.processes = source, order, rank, processes
+
+    def __getitem__(self, step: int) -> Share:
+        epoch, indices = self.order.samples(step)
+        mine = indices[self.rank :: self.processes].tolist()
+        if not mine:
+            return Share(None, 0)
+        try:
+            return Share(self.source.batch(epoch, mine), len(mine))
+        except Dor3dError:
+            return self._without_bad(epoch, mine)
+
+    def _without_bad(self, epoch: int, indices: list[int]) -> Share:
+        """The samples that can be read, found one by one."""
+        good, problems = [], []
+        for index in indices:
+            try:
+                self.source.batch(epoch, [index])
+                good.append(index)
+            except Dor3dError as error:
+                problems.append(str(error))
+        return Share(self.source.batch(epoch, good) if good else None, len(indices), tuple(problems))
+
+
+def shares(
+    source: Source,
+    order: Order,
+    steps: range,
+    *,
+    rank: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+    pin: bool = False,
+) -> Iterator[Share]:
+    """One process' shares of the given steps, in order, made ahead by workers if there are any.
 
     Args:
-        size: samples a batch; the last is smaller when `end` cuts it.
-        end: the number of samples; 0: endless.
+        source: of samples.
+        order: which of them each step takes.
+        steps: which steps.
+        rank, processes: this process, of how many that train.
+        workers: processes that make samples for this one; 0: it makes them itself.
+        pin: put tensors where a GPU fetches them from.
     """
     loader = DataLoader(
-        _Batches(source, size, end or steps.stop * size),
-        batch_size=None,  # a worker makes whole batches: one transfer each
+        _Shares(source, order, rank, processes),
+        batch_size=None,  # a worker makes whole shares: one transfer each
         sampler=steps,
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=_AHEAD if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin,
+        multiprocessing_context=getattr(source, "start_method", None) if workers else None,
     )
     return iter(loader)
 
