@@ -1,8 +1,9 @@
 """Figures that papers of the field show: errors by joint, and shares of frames within a distance."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
@@ -11,12 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from dor3d.files import whole_file
+from dor3d.files import write_whole
 
 _MARKERS: Final = "osD^vPX*<>hp"
 _DASHES: Final = ("-", "--", "-.", ":")
 _HATCHES: Final = ("", "//", "\\\\", "xx", "..", "--", "++", "oo")
-_BEST: Final = "#c1121f"
+BEST_COLOUR: Final = "#c1121f"
 
 
 def error_per_joint(errors_mm: Mapping[str, Mapping[str, float]], out: Path, title: str = "") -> Path:
@@ -31,12 +32,12 @@ def error_per_joint(errors_mm: Mapping[str, Mapping[str, float]], out: Path, tit
     joints = [*next(iter(errors_mm.values())), "mean"]
     means = {name: float(np.mean(list(row.values()))) for name, row in errors_mm.items()}
     best, order = min(means, key=means.__getitem__), sorted(means, key=means.__getitem__, reverse=True)
-    figure, axes = _figure(max(8.0, 0.11 * len(joints) * (len(order) + 2)), 4.2)
+    figure, axes = new_figure(max(8.0, 0.11 * len(joints) * (len(order) + 2)), 4.2)
     width = 0.86 / len(order)
     for i, name in enumerate(order):
         heights = [*errors_mm[name].values(), means[name]]
         places = np.arange(len(joints)) + (i - (len(order) - 1) / 2) * width
-        fill = _BEST if name == best else str(0.9 - 0.65 * i / max(1, len(order) - 1))
+        fill = BEST_COLOUR if name == best else str(0.9 - 0.65 * i / max(1, len(order) - 1))
         hatch = "" if name == best else _HATCHES[i % len(_HATCHES)]
         label = f"{name} ({means[name]:.2f} mm)"
         axes.bar(places, heights, width, color=fill, hatch=hatch, edgecolor="black", linewidth=0.4, label=label)
@@ -65,13 +66,13 @@ def success_curves(
         out: the PNG to write.
     """
     order = sorted(curves, key=lambda name: -float(np.mean(curves[name])))
-    figure, axes = _figure(7.0, 5.0)
+    figure, axes = new_figure(7.0, 5.0)
     for i, name in enumerate(order):
         best = i == 0
         axes.plot(
             *(thresholds_mm, 100 * curves[name]),
             linestyle=_DASHES[i % len(_DASHES)],
-            color=_BEST if best else str(0.1 + 0.6 * i / max(1, len(order) - 1)),
+            color=BEST_COLOUR if best else str(0.1 + 0.6 * i / max(1, len(order) - 1)),
             linewidth=2.2 if best else 1.2,
             marker=_MARKERS[i % len(_MARKERS)],
             markevery=(2 * i, max(1, len(thresholds_mm) // 8)),
@@ -86,7 +87,7 @@ def success_curves(
     return _save(figure, out)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of its own canvas: pyplot would keep every one alive and look for a display."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -97,7 +98,12 @@ def _legend_below(axes: Axes, count: int) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=min(5, count), fontsize=8, frameon=False)
 
 
-def _save(figure: Figure, out: Path, **options: Any) -> Path:
-    with whole_file(out) as file:
-        figure.savefig(file, dpi=150, format="png", **options)
-    return out
+def figure_png(figure: Figure) -> bytes:
+    """A figure as PNG."""
+    file = BytesIO()
+    figure.savefig(file, dpi=150, format="png")
+    return file.getvalue()
+
+
+def _save(figure: Figure, out: Path) -> Path:
+    return write_whole(out, figure_png(figure))

@@ -67,7 +67,7 @@ def draw_hands(
     grey = np.repeat(np.repeat(grey, zoom, 0), zoom, 1)
     picture = np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
     for joints_px in hands:
-        _draw_hand(picture, (np.asarray(joints_px, np.float64) + 0.5) * zoom - 0.5, joints)
+        draw_skeleton(picture, (np.asarray(joints_px, np.float64) + 0.5) * zoom - 0.5, joints)
     return picture
 
 
@@ -88,27 +88,43 @@ def close_up(
     return draw_hands(part, [joints_px - (u - half, v - half)], joints, around_mm=around_mm)
 
 
-def png(picture: UInt8[ndarray, "h w 3"]) -> bytes:
-    """An RGB picture as PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+def draw_skeleton(
+    picture: UInt8[ndarray, "h w 3"],
+    uv: Float[ndarray, "a 2"],
+    joints: Sequence[str] = JOINTS,
+    *,
+    colour: tuple[int, int, int] | None = None,
+) -> None:
+    """Draw one hand into a picture (RGB), in place; nothing where a joint is not finite.
 
-
-def _draw_hand(picture: UInt8[ndarray, "h w 3"], uv: Float[ndarray, "a 2"], joints: Sequence[str]) -> None:
+    Args:
+        picture: drawn upon.
+        uv: the joints in its pixels, in the order of `joints`.
+        joints: their names, which decide on bones and colours.
+        colour: of a thin skeleton without an outline, to lie over another; without it each finger has its own.
+    """
     if not np.isfinite(uv).all():
         return
     extent = float(np.ptp(uv, axis=0).max())
-    width = max(1, round(extent / 70))
-    radius = max(1.5, extent / 55)
+    width = max(1, round(extent / 70)) if colour is None else 1
+    radius = max(1.5, extent / 55) if colour is None else 1.5
     bones = bones_between(joints)
-    if extent >= 60:  # an outline keeps colours apart from light skin; on a tiny hand it would be all there is
+    # an outline keeps colours apart from light skin; on a tiny hand it would be all there is
+    outlined = colour is None and extent >= 60
+    if outlined:
         for a, b in bones:
             _line(picture, uv[a], uv[b], _OUTLINE, width + 2)
     for a, b in bones:
-        _line(picture, uv[a], uv[b], _colour(joints[b]), width)
+        _line(picture, uv[a], uv[b], colour or _colour(joints[b]), width)
     for name, point in zip(joints, uv, strict=True):
-        if extent >= 60:
+        if outlined:
             _dot(picture, point, radius + 1, _OUTLINE)
-        _dot(picture, point, radius, _colour(name))
+        _dot(picture, point, radius, colour or _colour(name))
+
+
+def png(picture: UInt8[ndarray, "h w 3"]) -> bytes:
+    """An RGB picture as PNG."""
+    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _colour(joint: str) -> tuple[int, int, int]:

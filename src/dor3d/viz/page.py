@@ -1,4 +1,7 @@
-"""The demo's page: one HTML file with its pictures inside, no scripts, nothing loaded from elsewhere."""
+"""The demo's page: one HTML file with its pictures inside, no scripts, nothing loaded from elsewhere.
+
+Its style, and how it holds its pictures, are those of the other pages too.
+"""
 
 import base64
 import html
@@ -41,7 +44,7 @@ def demo_page(frames: Sequence[PageFrame], numbers: PageNumbers) -> str:
         (html.escape(numbers.model), "model"),
     ]
     return _PAGE.format(
-        style=_STYLE,
+        style=STYLE,
         version=__version__,
         legend="".join(_legend(name, colour) for name, colour in FINGER_COLOURS.items()),
         tiles="".join(f'<div class="tile"><b>{value}</b><span>{what}</span></div>' for value, what in tiles),
@@ -66,8 +69,12 @@ def _card(frame: PageFrame) -> str:
 
 
 def _image(picture: bytes, aspect: float, what: str) -> str:
-    data = base64.b64encode(picture).decode()
-    return f'<img style="flex: {aspect:.3f} 1 0" src="data:image/png;base64,{data}" alt="{what}">'
+    return f'<img style="flex: {aspect:.3f} 1 0" src="{embedded(picture)}" alt="{what}">'
+
+
+def embedded(picture: bytes) -> str:
+    """A PNG as an address that holds the picture itself."""
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def _row(frame: PageFrame) -> str:
@@ -79,7 +86,7 @@ def _mm(value: float | None) -> str:
     return "no hand" if value is None else "–" if math.isnan(value) else f"{value:.1f} mm"
 
 
-_STYLE: Final = """
+STYLE: Final = """
 :root { color-scheme: light dark; --text: #1c2024; --dim: #60666d; --back: #f6f7f8; --card: #ffffff; --line: #dfe2e5; }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6e8ea; --dim: #9aa1a8; --back: #121416; --card: #1b1e21; --line: #2e3337; }
