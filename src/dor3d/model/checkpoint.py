@@ -24,10 +24,12 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
-    """A safetensors file, whole or not at all."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None, *, durable: bool = False
+) -> None:
+    """A safetensors file, whole or not at all; `durable` as in `dor3d.files.whole_file`."""
     plain = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
-    write_whole(path, save(plain, {"format": "pt", **(notes or {})}))
+    write_whole(path, save(plain, {"format": "pt", **(notes or {})}), durable=durable)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
