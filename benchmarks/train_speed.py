@@ -33,8 +33,8 @@ from dor3d.data.centers import open_centers
 from dor3d.data.folder import Folder
 from dor3d.data.synthetic import render_set
 from dor3d.model.network import HandNet
-from dor3d.train.losses import hand_loss
 from dor3d.train.loop import train
+from dor3d.train.losses import hand_loss
 from dor3d.train.optimizer import make_optimizer
 from dor3d.train.recipes import TrainConfig, get_recipe, override
 from dor3d.train.run import memory_layout
@@ -91,8 +91,8 @@ def compare(name: str, config: TrainConfig, folder: Path, rounds: int, aim: int)
     ratio = statistics.median(w / a for w, a in zip(whole, alone, strict=True))
     print(
         f"{name}: {statistics.median(whole):.0f} samples/s, bare {statistics.median(alone):.0f}: {100 * ratio:.1f} % "
-        f"(aim {aim}); waiting {100 * statistics.median(waits):.1f} %, workers {100 * statistics.median(used):.0f} % of "
-        "the processor",
+        f"(aim {aim}); waiting {100 * statistics.median(waits):.1f} %, workers take "
+        f"{100 * statistics.median(used):.0f} % of the processor",
         flush=True,
     )
 

@@ -62,7 +62,7 @@ class Checkpoints:
 
     def path(self, step: int) -> Path:
         """Where the state after `step` steps lies, or would."""
-        return self.folder / FOLDER / f"step-{step:08d}.safetensors"
+        return state_path(self.folder, step)
 
     def steps(self) -> list[int]:
         """The steps that have a file, ascending; whether it is whole shows when it is read."""
@@ -126,6 +126,11 @@ class Checkpoints:
         except (ModelError, KeyError, ValueError):
             return math.inf
         return score if math.isfinite(score) else math.inf
+
+
+def state_path(folder: Path, step: int) -> Path:
+    """Where a run's state after `step` steps lies, or would."""
+    return folder / FOLDER / f"step-{step:08d}.safetensors"
 
 
 def read_state(path: Path) -> State:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.strategies.ddp import DDPStrategy
 
 from dor3d.errors import InputError
 from dor3d.train.recipes import TrainConfig

@@ -5,6 +5,7 @@ follow from seed and step, so that a resumed run goes on as if it had never stop
 the network nothing of the loss.
 """
 
+import json
 import signal
 import threading
 import time
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
 from dor3d.errors import Dor3dError, InputError
 from dor3d.model.network import parameter_count
-from dor3d.train.checkpoints import Checkpoints
+from dor3d.train.checkpoints import Checkpoints, State, read_state, state_path
 from dor3d.train.display import Display
 from dor3d.train.fabric import make_fabric
 from dor3d.train.measure import measure
@@ -72,11 +74,9 @@ def train(
     fabric = make_fabric(config)
     if fabric.is_global_zero:
         open_run(out, config, resume=resume, processes=fabric.world_size)
-    fabric.barrier()
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
-    store = Checkpoints(out, config.keep)
     with Display(config.recipe or config.model.backbone, config.total_steps, 0, console) as display, _stop() as stop:
-        state = store.load(display.say)
+        state = _load(fabric, out, config.keep, display)
         if state and state.step >= config.total_steps:
             return TrainResult(state.step, finished=True)
         run = Run(config, fabric, out, None if state else init)
@@ -85,11 +85,20 @@ def train(
             drop_metrics_after(out, done)
         size = f"{parameter_count(run.net) / 1e6:.2f} M parameters"
         display.say(f"{config.model.backbone}: {size} on {fabric.world_size} x {fabric.device.type}, to {out}")
-        loop = _Loop(run, sources, out, store, display, stop)
+        loop = _Loop(run, sources, out, display, stop)
         try:
             return loop.go(done)
         finally:
             loop.close()
+
+
+def _load(fabric: Fabric, out: Path, keep: int, display: Display) -> State | None:
+    """The newest whole state, the same for all processes; the first alone may open the store, which it writes."""
+    state = Checkpoints(out, keep).load(display.say) if fabric.is_global_zero else None
+    step = fabric.broadcast(state.step if state else None)
+    if fabric.is_global_zero or step is None:
+        return state
+    return read_state(state_path(out, step))
 
 
 def settled(config: TrainConfig, sources: Sources) -> TrainConfig:
@@ -109,12 +118,12 @@ def settled(config: TrainConfig, sources: Sources) -> TrainConfig:
 class _Loop:
     """A run on its way."""
 
-    def __init__(
-        self, run: Run, sources: Sources, out: Path, store: Checkpoints, display: Display, stop: threading.Event
-    ) -> None:
+    def __init__(self, run: Run, sources: Sources, out: Path, display: Display, stop: threading.Event) -> None:
         self.run, self.config, self.fabric = run, run.config, run.fabric
-        self.sources, self.out, self.store = sources, out, store
-        self.display, self.stop, self.watch = display, stop, None
+        self.sources, self.out, self.display, self.stop = sources, out, display, stop
+        # the first process alone writes
+        self.store = Checkpoints(out, run.config.keep) if run.fabric.is_global_zero else None
+        self.watch: Watch | None = None
         self.error_mm: float | None = None
 
     def close(self) -> None:
@@ -125,7 +134,7 @@ class _Loop:
         config, meter = self.config, _Meter()
         if self.fabric.is_global_zero:
             boards = {"tensorboard": config.tensorboard, "wandb": config.wandb}
-            self.watch = Watch(self.out, config.total_steps, done, **boards)
+            self.watch = Watch(self.out, config.total_steps, done, **boards)  # pyright: ignore[reportArgumentType]
         self.display.step(done)
         for number, share in enumerate(meter.timed(self._shares(done)), done):
             valid, stop = self._agree(share)
@@ -197,7 +206,7 @@ class _Loop:
             self._save(done)
 
     def _save(self, done: int) -> None:
-        if self.fabric.is_global_zero:
+        if self.store:
             save(self.run, self.store, done)
         self.fabric.barrier()
 
@@ -210,7 +219,8 @@ class _Loop:
         self.display.say(f"step {done}: {mm:.2f} mm on {found.samples} held-out samples")
         if self.watch and found.shown:
             self.watch.pictures(done, *found.shown, self.config.model.joints, mm_per_pixel=found.mm_per_pixel)
-            self.store.best(mm, done, self.run.final().state_dict(), {})
+        if self.store:
+            self.store.best(mm, done, self.run.final().state_dict(), {"config": json.dumps(self.config.to_json())})
         return mm
 
     def _end(self, done: int) -> TrainResult:
