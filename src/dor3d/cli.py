@@ -123,7 +123,8 @@ def train(
     fields: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     folder = out or Path("runs") / recipe
     result = start(recipe, {**(changes or {}), **fields}, folder, resume=resume, init=init)
-    print(f"{folder}: step {result.step}" + ("" if result.finished else ", stopped; go on with --resume"))
+    if result.first:
+        print(f"{folder}: step {result.step}" + ("" if result.finished else ", stopped; go on with --resume"))
 
 
 def export(

@@ -43,12 +43,20 @@ class WorkerError(Dor3dError, RuntimeError):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: steps done, whether they were all, and the last errors (mean over joints, mm)."""
+    """How a run ended.
+
+    Attributes:
+        step: steps done.
+        finished: whether they were all.
+        error_mm, validation_mm: the last errors on samples that were learnt and held out (mean over joints).
+        first: whether this is the process that speaks for all.
+    """
 
     step: int
     finished: bool
     error_mm: float | None = None
     validation_mm: float | None = None
+    first: bool = True
 
 
 def train(
@@ -78,7 +86,7 @@ def train(
     with Display(config.recipe or config.model.backbone, config.total_steps, 0, console) as display, _stop() as stop:
         state = _load(fabric, out, config.keep, display)
         if state and state.step >= config.total_steps:
-            return TrainResult(state.step, finished=True)
+            return TrainResult(state.step, finished=True, first=fabric.is_global_zero)
         run = Run(config, fabric, out, None if state else init)
         done = restore(run, state) if state else 0
         if fabric.is_global_zero:
@@ -232,7 +240,7 @@ class _Loop:
         if self.fabric.is_global_zero:
             write_report(self.out)
         self.display.say("finished" if finished else f"stopped after step {done}, saved; go on with --resume")
-        return TrainResult(done, finished, self.error_mm, validation)
+        return TrainResult(done, finished, self.error_mm, validation, self.fabric.is_global_zero)
 
 
 def _check_bad(asked: float, bad: float, last: str) -> None:

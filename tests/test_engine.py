@@ -1,0 +1,213 @@
+"""Runs as users start them: killed at any instant, in several processes, on every set, from the command line."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import write_sets
+from test_train import Balls, run, same, state, tiny
+
+from dor3d.cli import main
+from dor3d.data.synthetic import render_set
+from dor3d.errors import InputError
+from dor3d.model.checkpoint import WEIGHTS, load_model, read_tensors
+from dor3d.train.checkpoints import Checkpoints, state_path
+from dor3d.train.loop import WorkerError
+from dor3d.train.stream import Sources
+
+SMALL = [
+    *("--size", "64", "--head", "ordinal", "--optimizer", "adamw", "--loss", "balanced", "--ema", "0.9"),
+    *("--warmup", "2", "--batch", "4", "--threads", "1", "--tensorboard", "false", "--pretrained", "false"),
+    *("--device", "cpu", "--log-every", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of frames, and the cache of its windows, which a first short run makes."""
+    root = tmp_path_factory.mktemp("mine")
+    render_set(26, "sr305", 3, root / "frames")
+    subprocess.run(command(root, root / "first", "--steps", "1", "--workers", "0"), check=True, capture_output=True)
+    return root
+
+
+def command(root: Path, out: Path, *more: str, backbone: str = "lcnet_035") -> list[str]:
+    own = ["--root", str(root / "frames"), "--cache", str(root / "cache"), "--held-out", "0.1", "--backbone", backbone]
+    return [sys.executable, "-m", "dor3d.cli", "train", "folder", "--out", str(out), *own, *SMALL, *more]
+
+
+def in_two(words: list[str]) -> list[str]:
+    """The same command, shared by two processes."""
+    return [words[0], "-m", "torch.distributed.run", "--nproc-per-node", "2", *words[1:]]
+
+
+def alone() -> dict[str, str]:
+    """The environment, with a port of its own for processes that find each other."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(20000 + os.getpid() % 20000)}
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_a_run_goes_on_bit_for_bit(mine: Path, tmp_path: Path) -> None:
+    more = ["--epochs", "8", "--workers", "1", "--checkpoint-every", "3"]
+    subprocess.run(command(mine, tmp_path / "whole", *more), check=True, capture_output=True, env=alone())
+    rng, words = np.random.default_rng(), command(mine, tmp_path / "parts", *more, "--resume")
+    for seconds in rng.uniform(4.0, 12.0, 4):
+        process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL, env=alone())
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(words, check=True, capture_output=True, env=alone())
+    same(tmp_path / "whole", tmp_path / "parts", step=48)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "more"),
+    [("convnext_atto", ()), ("lcnet_035", ("--freeze-norms", "true"))],
+    ids=["layer norm", "frozen"],
+)
+def test_two_processes_train_as_one(backbone: str, more: tuple[str, ...], mine: Path, tmp_path: Path) -> None:
+    """The last batch of an epoch has three samples, two and one for each process."""
+    more = (*more, "--epochs", "2", "--workers", "0", "--drop-path", "0")
+    one, two = (command(mine, tmp_path / name, *more, backbone=backbone) for name in ("one", "two"))
+    subprocess.run(one, check=True, capture_output=True, env=alone())
+    done = subprocess.run(in_two(two), check=True, capture_output=True, text=True, env=alone(), timeout=300)
+    assert done.stdout.count("step 12") == 1  # one of them speaks
+    first, second = (read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("one", "two"))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-5)
+    lines = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("one", "two")]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_stops_together_and_goes_on_alone(mine: Path, tmp_path: Path) -> None:
+    more = ("--epochs", "30", "--workers", "0", "--drop-path", "0")
+    words = command(mine, tmp_path / "run", *more, backbone="convnext_atto")
+    process = subprocess.Popen(in_two(words), start_new_session=True, stderr=subprocess.DEVNULL, env=alone())
+    log = tmp_path / "run" / "metrics.jsonl"
+    while not log.exists() or not log.read_text():
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+    (stopped,) = Checkpoints(tmp_path / "run").steps()
+    assert 0 < stopped < 180
+    more = (*more, "--steps", str(180))
+    subprocess.run([*words, "--resume"], check=True, capture_output=True, env=alone())
+    assert Checkpoints(tmp_path / "run").steps()[-1] == 180
+
+
+# ---- every set -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "joints"), [("nyu", 14), ("icvl", 16), ("msra", 21), ("hands17", 21)])
+def test_a_benchmarks_recipe_from_its_files_to_predictions(recipe: str, joints: int, tmp_path: Path) -> None:
+    frames = write_sets.render(recipe, 12, seed=6)
+    getattr(write_sets, f"write_{recipe}")(tmp_path / "set", frames)
+    if recipe in ("nyu", "icvl"):  # what was written first is the test
+        getattr(write_sets, f"write_{recipe}")(tmp_path / "set", frames, "train")
+    words = ["--root", str(tmp_path / "set"), "--cache", str(tmp_path / "cache"), "--readers", "0", "--held-out", "0.2"]
+    words += [*SMALL, "--backbone", "lcnet_035", "--epochs", "2", "--workers", "0", "--out", str(tmp_path / "run")]
+    main(["train", recipe, *words])
+    net = load_model(tmp_path / "run")
+    assert len(net.config.joints) == joints
+    assert (tmp_path / "run" / "report.html").exists() and list((tmp_path / "run" / "samples").iterdir())
+    split = ["--split", "all"] if recipe == "hands17" else []
+    words = ["--dataset", recipe, "--root", str(tmp_path / "set"), "--centers", "truth", *split]
+    main(["evaluate", str(tmp_path / "run"), *words, "--out", str(tmp_path / "result")])
+    assert (tmp_path / "result" / "score.json").exists()
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------------------
+def test_a_corrupt_newest_state_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tiny(checkpoint_every=2), tmp_path / "whole")
+    stop = Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGTERM) if i == 20 else None)
+    run(tiny(checkpoint_every=2), tmp_path / "parts", stop)
+    path = state_path(tmp_path / "parts", Checkpoints(tmp_path / "parts").steps()[-1])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    assert run(tiny(checkpoint_every=2), tmp_path / "parts", resume=True).finished
+    same(tmp_path / "whole", tmp_path / "parts")
+    lines = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == [f'{{"step": {step}' for step in (2, 4, 6, 8)]
+
+
+def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
+    main_process = os.getpid()
+
+    def die(i: int) -> None:
+        if i == 13 and os.getpid() != main_process:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerError, match="A process that makes samples is gone; got DataLoader worker"):
+        run(tiny(workers=1, checkpoint_every=1), tmp_path, Balls(0, on=die))
+    assert run(tiny(checkpoint_every=1), tmp_path, resume=True).finished
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"The run folder .* cannot be written"):
+        run(tiny(), tmp_path / "file" / "run")
+
+
+def test_a_full_disk_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dor3d.train.checkpoints as store
+
+    write = store.write_tensors
+
+    def full(path: Path, *args: object, **options: object) -> None:
+        if path.name == "step-00000004.safetensors":
+            raise InputError(f"Cannot write {path}", got="No space left on device")
+        write(path, *args, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(store, "write_tensors", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        run(tiny(checkpoint_every=2), tmp_path / "parts")
+    assert Checkpoints(tmp_path / "parts").steps() == [2]
+    monkeypatch.undo()
+    run(tiny(), tmp_path / "parts", resume=True)
+    run(tiny(), tmp_path / "whole")
+    same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_batch_in_parts_is_the_same_batch(parts: int, tmp_path: Path) -> None:
+    """With norms that do not look at the batch."""
+    config = dataclasses.replace(tiny(freeze_norms=True), model=dataclasses.replace(tiny().model, drop_path=0.0))
+    run(config, tmp_path / "one")
+    run(dataclasses.replace(config, accumulate=parts), tmp_path / "parts")
+    one, other = (state(tmp_path / name, 8) for name in ("one", "parts"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_norms_stay_as_they_begin(tmp_path: Path) -> None:
+    run(tiny(freeze_norms=True), tmp_path)
+    tensors = state(tmp_path, 8)
+    means = [t for name, t in tensors.items() if name.startswith("net.") and name.endswith("running_mean")]
+    assert means and all((mean == 0).all() for mean in means)
+
+
+def test_half_precision_on_a_cpu(tmp_path: Path) -> None:
+    assert run(tiny(precision="bf16"), tmp_path / "bf16").finished
+    with pytest.raises(InputError, match="A CPU does not train in fp16"):
+        run(tiny(precision="fp16"), tmp_path / "fp16")
+
+
+def test_epochs_need_an_end(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Data without an end has no epochs"):
+        run(tiny(epochs=2), tmp_path)
+
+
+def test_sources_may_have_nothing_held_out(tmp_path: Path) -> None:
+    from dor3d.train.loop import train
+
+    assert train(tiny(validation=4), Sources(Balls(0)), tmp_path).validation_mm is None
