@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dor3d.data.sources import open_sources
-from dor3d.data.synthetic import render_set
+from dor3d.data.sources import CropShape, open_sources
+from dor3d.data.synthetic import SyntheticHands, render_set
 from dor3d.data.testsets import (
     CLEAR_FINGERPRINT,
     TRACKED_FINGERPRINT,
@@ -18,6 +18,9 @@ from dor3d.data.testsets import (
 )
 from dor3d.geometry import Pinhole
 from dor3d.hand.scene import hidden_joints
+from dor3d.skeleton import JOINTS
+
+SHAPE = CropShape(64, (280.0, 300.0), JOINTS)
 
 
 def test_clear_is_the_set_that_was_frozen():
@@ -48,7 +51,8 @@ def test_tracked_is_the_set_that_was_frozen(shared):
 
 
 def test_recipe_data_reaches_scene_and_stream():
-    train, held_out = open_sources({"kind": "synthetic", "body": 1.0, "center_sd_mm": 3.0}, 64, (280.0, 300.0), 5)
+    train, held_out = open_sources({"kind": "synthetic", "body": 1.0, "center_sd_mm": 3.0}, SHAPE, 5)
+    assert isinstance(train, SyntheticHands) and isinstance(held_out, SyntheticHands)
     assert train.config.scene.body == 1.0 and train.config.center_sd_mm == 3.0 and train.seed == 5
     assert held_out.config == clear_config(64, (280.0, 300.0))
     assert held_out.seed not in (train.seed, clear().seed)
@@ -60,7 +64,7 @@ def test_recipe_data_reaches_scene_and_stream():
 )
 def test_recipe_data_with_mistakes_is_refused(data, text):
     with pytest.raises(ValueError, match=text):
-        open_sources(data, 64, (280.0, 300.0), 0)
+        open_sources(data, SHAPE, 0)
 
 
 def test_a_rendered_set_reads_back(tmp_path):

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import write_sets
 from test_train import Balls, run, same, state, tiny
 
 from dor3d.cli import main
 from dor3d.data.synthetic import render_set
-from dor3d.errors import InputError
-from dor3d.model.checkpoint import WEIGHTS, load_model, read_tensors
+from dor3d.errors import InputError, ModelError
+from dor3d.model.checkpoint import WEIGHTS, load_model, read_tensors, write_tensors
 from dor3d.train.checkpoints import Checkpoints, state_path
+from dor3d.train.fabric import processes
 from dor3d.train.loop import WorkerError
+from dor3d.train.recipes import PRESETS, override
 from dor3d.train.stream import Sources
 
 SMALL = [
@@ -211,3 +214,56 @@ def test_sources_may_have_nothing_held_out(tmp_path: Path) -> None:
     from dor3d.train.loop import train
 
     assert train(tiny(validation=4), Sources(Balls(0)), tmp_path).validation_mm is None
+
+
+# ---- what a run begins from ----------------------------------------------------------------------------------------
+def test_weights_of_a_backbone_from_a_file(tmp_path: Path) -> None:
+    """As timm saves them, for pictures of three colours; ours has three channels too."""
+    torch.manual_seed(7)
+    whole = timm.create_model("lcnet_035")
+    write_tensors(tmp_path / "lcnet.safetensors", whole.state_dict())
+    run(tiny(steps=1, lr=1e-12, ema=0.0, backbone_weights=str(tmp_path / "lcnet.safetensors")), tmp_path / "run")
+    ours = read_tensors(tmp_path / "run" / WEIGHTS)[0]
+    stem = next(name for name in ours if name.startswith("trunk.early.0") and ours[name].ndim == 4)
+    torch.testing.assert_close(ours[stem], whole.state_dict()["conv_stem.weight"])
+    with pytest.raises(ModelError, match=r"cannot be read; got .*nowhere\.safetensors; expected a \.safetensors file"):
+        run(tiny(backbone_weights=str(tmp_path / "nowhere.safetensors")), tmp_path / "other")
+    write_tensors(tmp_path / "foreign.safetensors", {"x": torch.zeros(1)})
+    with pytest.raises(ModelError, match=r"foreign\.safetensors does not fit backbone lcnet_035"):
+        run(tiny(backbone_weights=str(tmp_path / "foreign.safetensors")), tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_train(name: str, tmp_path: Path) -> None:
+    config = override(tiny(), {"preset": name, "lr": 2e-3, "backbone": "mobilenetv4_conv_small"})
+    assert config.lr == 2e-3 and config.loss == PRESETS[name]["loss"] and config.model.head == PRESETS[name]["head"]
+    assert run(dataclasses.replace(config, steps=2), tmp_path).finished
+    with pytest.raises(InputError, match="Unknown preset; got fast; expected paper or best"):
+        override(tiny(), {"preset": "fast"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, (1, 1)),
+        ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
+        ({"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (8, 2)),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, (1, 1)),
+    ],
+)
+def test_processes_are_counted_as_they_were_started(
+    variables: dict[str, str], expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert processes() == expected
+
+
+@pytest.mark.slow
+def test_nine_trainings_of_msra(tmp_path: Path) -> None:
+    write_sets.write_msra(tmp_path / "set", write_sets.render("msra", 18, seed=2), subjects=9)
+    own = ["--root", str(tmp_path / "set"), "--cache", str(tmp_path / "cache"), "--readers", "0", "--split", "each"]
+    short = [*SMALL, "--backbone", "lcnet_035", "--epochs", "1", "--workers", "0", "--held-out", "0.1"]
+    main(["train", "msra", *own, *short, "--out", str(tmp_path / "runs")])
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"P{n}" for n in range(9)]
+    assert load_model(tmp_path / "runs" / "P8").config.joints[0] == "wrist"

@@ -8,11 +8,13 @@ through the backbone's final norm where it has one (a Swin block's raw residual 
 
 import difflib
 import logging
+from pathlib import Path
 from typing import Any, Final
 
 import timm
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
@@ -42,7 +44,7 @@ class Trunk(nn.Module):
         name: an alias of ours or any timm name.
         size: side of the input in pixels.
         in_channels: 3 with the UV maps, else 1.
-        pretrained: load ImageNet weights through timm.
+        pretrained: load ImageNet weights through timm, or from a .safetensors file of it.
         drop_path: stochastic depth; None is timm's default for the network.
 
     Attributes:
@@ -54,7 +56,12 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self, name: str, size: int, in_channels: int = 3, pretrained: bool = False, drop_path: float | None = None
+        self,
+        name: str,
+        size: int,
+        in_channels: int = 3,
+        pretrained: bool | Path = False,
+        drop_path: float | None = None,
     ) -> None:
         super().__init__()
         self.size, self.in_channels = size, in_channels
@@ -128,8 +135,10 @@ def reparameterised(trunk: nn.Module) -> nn.Module:
     return reparameterize_model(trunk, inplace=False)
 
 
-def _create(name: str, size: int, in_channels: int, pretrained: bool, drop_path: float | None) -> Any:
-    options: dict[str, Any] = {"in_chans": in_channels, "pretrained": pretrained, "num_classes": 0}
+def _create(name: str, size: int, in_channels: int, pretrained: bool | Path, drop_path: float | None) -> Any:
+    options: dict[str, Any] = {"in_chans": in_channels, "pretrained": bool(pretrained), "num_classes": 0}
+    if isinstance(pretrained, Path):
+        options["pretrained_cfg_overlay"] = {"file": str(_checked(pretrained))}
     if name.startswith("swin"):
         options["img_size"] = size  # the shifted windows' masks are built for one size
     if drop_path is not None:
@@ -138,9 +147,43 @@ def _create(name: str, size: int, in_channels: int, pretrained: bool, drop_path:
         close = difflib.get_close_matches(name, [*ALIASES, *timm.list_models()], n=4, cutoff=0.5)
         raise ModelError("Unknown backbone", got=name, expected=f"a timm name, such as {', '.join(close or ALIASES)}")
     try:
-        return timm.create_model(name, **options)
-    except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+        net = timm.create_model(name, **options)
+    except Exception as error:  # what a missing network raises depends on the versions of three libraries
+        if pretrained:
+            raise _no_weights(name, pretrained, error) from error
         raise ModelError(f"Backbone {name} cannot be built", got=error, fix="Check size and drop_path.") from error
+    if isinstance(pretrained, Path):
+        _check_names(net, name, pretrained)
+    return net
+
+
+def _check_names(net: nn.Module, name: str, weights: Path) -> None:
+    """Raise ModelError for weights of another network: timm passes over names that it does not know."""
+    with safe_open(str(weights), "pt") as file:
+        there = set(file.keys())
+    own = set(net.state_dict())
+    if len(own & there) < len(own) / 2:
+        got = f"{len(own & there)} of its {len(own)} tensors"
+        raise ModelError(f"{weights} does not fit backbone {name}", got=got, expected="weights that timm saved for it")
+
+
+def _checked(weights: Path) -> Path:
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        raise ModelError(
+            "Weights for the backbone cannot be read", got=weights, expected="a .safetensors file; nothing unpickles"
+        )
+    return weights
+
+
+def _no_weights(name: str, weights: bool | Path, error: Exception) -> ModelError:
+    got = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"
+    if isinstance(weights, Path):
+        return ModelError(f"{weights} does not fit backbone {name}", got=got, expected="weights that timm saved for it")
+    return ModelError(
+        f"The ImageNet weights of {name} cannot be fetched",
+        got=got,
+        fix="Without a network: --backbone-weights FILE (.safetensors), or --pretrained false to begin from scratch.",
+    )
 
 
 def _split(net: Any, name: str) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -112,12 +113,12 @@ class HandNet(nn.Module):
 
     Args:
         config: what to build.
-        pretrained: start the backbone from ImageNet weights (through timm).
+        pretrained: start the backbone from ImageNet weights, through timm or from a .safetensors file.
 
     Raises ModelError for a backbone that the head cannot stand on.
     """
 
-    def __init__(self, config: ModelConfig, pretrained: bool = False) -> None:
+    def __init__(self, config: ModelConfig, pretrained: bool | Path = False) -> None:
         super().__init__()
         self.config = config
         self.relief = Relief() if config.relief else None

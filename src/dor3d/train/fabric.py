@@ -19,7 +19,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
     Raises InputError where a GPU is asked for and there is none, or half precision that the device cannot do.
     """
     device = pick_device(config.device)
-    here, nodes = _processes()
+    here, nodes = processes()
     strategy: Any = "auto"
     if here * nodes > 1:
         strategy = DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo")
@@ -50,8 +50,11 @@ def _precision(config: TrainConfig, device: torch.device) -> str:
     return _PRECISIONS[name]
 
 
-def _processes() -> tuple[int, int]:
-    """Processes on this machine, and machines. Raises InputError where their numbers do not fit together."""
+def processes() -> tuple[int, int]:
+    """Processes on this machine, and machines, as torchrun or SLURM started them.
+
+    Raises InputError where their numbers do not fit together.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         here, every = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     elif "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):

@@ -87,7 +87,7 @@ def train(
         state = _load(fabric, out, config.keep, display)
         if state and state.step >= config.total_steps:
             return TrainResult(state.step, finished=True, first=fabric.is_global_zero)
-        run = Run(config, fabric, out, None if state else init)
+        run = Run(config, fabric, out, None if state else init, resumed=state is not None)
         done = restore(run, state) if state else 0
         if fabric.is_global_zero:
             drop_metrics_after(out, done)

@@ -32,12 +32,13 @@ class Run:
         fabric: launched.
         out: folder for a batch that breaks the loss.
         init: weights to begin from.
+        resumed: whether a state will take their place.
     """
 
-    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, init: Path | None) -> None:
+    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, init: Path | None, *, resumed: bool) -> None:
         self.config, self.fabric, self.out = config, fabric, out
         torch.manual_seed(config.seed)
-        net = HandNet(config.model, pretrained=config.pretrained and init is None)
+        net = HandNet(config.model, pretrained=init is None and _begin(config, resumed=resumed))
         start_weights(net, init)
         self.layout = memory_layout(net, fabric.device)
         self.net = _with_norms(net.to(memory_format=self.layout), fabric)
@@ -141,6 +142,13 @@ class Run:
         net = deepcopy(self.net)
         net.load_state_dict(self.average.tensors)
         return net
+
+
+def _begin(config: TrainConfig, *, resumed: bool) -> bool | Path:
+    """Where the backbone's first weights come from."""
+    if resumed:
+        return False
+    return Path(config.backbone_weights) if config.backbone_weights else config.pretrained
 
 
 _RANKS = 1_000_000_007  # sets the random numbers of processes apart

@@ -1,9 +1,11 @@
 """From a recipe's name to a finished run: the config, its data, the loop."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dor3d.data.msra import SUBJECTS
 from dor3d.data.sources import CropShape, open_sources
 from dor3d.train.loop import TrainResult, train
 from dor3d.train.recipes import TrainConfig, get_recipe, override
@@ -13,9 +15,26 @@ from dor3d.train.stream import Sources
 def start(
     recipe: str, changes: Mapping[str, Any], out: Path, *, resume: bool = False, init: Path | None = None
 ) -> TrainResult:
-    """Train a recipe with some of its fields replaced; see `recipes.override` and `loop.train`."""
+    """Train a recipe with some of its fields replaced; see `recipes.override` and `loop.train`.
+
+    MSRA's split "each" is nine runs, in folders below `out`; the result is the last one's, or the first that stopped.
+    """
     config = override(get_recipe(recipe), changes)
+    if config.data.get("kind") == "msra" and config.data.get("split") == "each":
+        return _each_subject(config, out, resume=resume, init=init)
     return train(config, make_sources(config), out, resume=resume, init=init)
+
+
+def _each_subject(config: TrainConfig, out: Path, *, resume: bool, init: Path | None) -> TrainResult:
+    result = TrainResult(0, finished=False)
+    for subject in SUBJECTS:
+        cache = config.data.get("cache")
+        data = {"split": f"without-{subject}", "cache": f"{cache}-without-{subject}" if cache else ""}
+        own = replace(config, data={**config.data, **data})
+        result = train(own, make_sources(own), out / subject, resume=resume, init=init)
+        if not result.finished:
+            break
+    return result
 
 
 def make_sources(config: TrainConfig) -> Sources:
