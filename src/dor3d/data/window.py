@@ -87,12 +87,20 @@ def cut_window(sample: Sample, center_mm: Float[ndarray, "3"], cube_mm: tuple[fl
     depth = np.where(depth <= far, depth, 0)
     if not depth.any():
         raise FrameError(f"{sample.name} shows nothing around its centre", got=f"{center_mm.round().tolist()} mm")
-    counts, unit_mm = _counts(depth)
+    rows, columns = _filled(depth)
+    counts, unit_mm = _counts(depth[rows, columns])
+    left, top = left + columns.start, top + rows.start
     return Window(
         *(counts, unit_mm, left, top, center_mm, sample.joints_mm, sample.left),
         name=sample.name,
         subject=sample.subject,
     )
+
+
+def _filled(depth: Float[ndarray, "h w"]) -> tuple[slice, slice]:
+    """The rows and columns that have readings: what lies around them reads as it would outside the window."""
+    rows, columns = np.flatnonzero(depth.any(1)), np.flatnonzero(depth.any(0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _counts(depth: Float[ndarray, "h w"]) -> tuple[UInt16[ndarray, "h w"], float]:

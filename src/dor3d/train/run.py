@@ -1,6 +1,5 @@
 """What a run trains: network, optimizer and averaged weights on their devices, and one step of them."""
 
-import math
 from copy import deepcopy
 from pathlib import Path
 
@@ -114,12 +113,15 @@ class Run:
         rate = learning_rate(self.config, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        # also the one place where a number that is lost in another process shows here: gradients are shared
-        norm = self.fabric.clip_gradients(
-            self.module, self.stepper, max_norm=self.config.clip or math.inf, error_if_nonfinite=False
-        )
-        if self.config.precision != "fp16":  # whose scaler passes such steps over by itself
-            self._check(norm, number, batch)
+        if self.config.clip:
+            norm = self.fabric.clip_gradients(
+                self.module, self.stepper, max_norm=self.config.clip, error_if_nonfinite=False
+            )
+            if self.config.precision != "fp16":  # whose scaler passes such steps over by itself
+                self._check(norm, number, batch)
+        elif self.fabric.world_size > 1:
+            # gradients are shared, so a number that was lost in another process shows here too
+            self._check(_norm(self.net), number, batch)
         self.stepper.step()
         if self.average:
             self.average.update(self.net)
@@ -152,6 +154,10 @@ def _begin(config: TrainConfig, *, resumed: bool) -> bool | Path:
 
 
 _RANKS = 1_000_000_007  # sets the random numbers of processes apart
+
+
+def _norm(net: nn.Module) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
 
 
 def _split(batch: Batch, parts: int) -> list[Batch]:

@@ -37,22 +37,26 @@ class Average:
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.tensors = {name: t.detach().clone() for name, t in net.state_dict().items()}
+        self._lists: tuple[list[Tensor], ...] | None = None
 
     def to(self, device: torch.device) -> None:
         """Move it to where the network trains."""
-        self.tensors = {name: t.to(device) for name, t in self.tensors.items()}
+        self.tensors, self._lists = {name: t.to(device) for name, t in self.tensors.items()}, None
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Take in the weights of one more step."""
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        now = net.state_dict()
-        floats = [name for name, t in now.items() if t.is_floating_point()]
-        averages, values = [self.tensors[n] for n in floats], [now[n] for n in floats]
+        if self._lists is None:  # the network's tensors are changed in place, so they are looked up once
+            now = net.state_dict()
+            floats = [name for name, t in now.items() if t.is_floating_point()]
+            counts = [name for name in now if name not in set(floats)]
+            self._lists = tuple([of[n] for n in names] for names in (floats, counts) for of in (self.tensors, now))
+        averages, values, counters, counted = self._lists
         torch._foreach_lerp_(averages, values, share)  # pyright: ignore[reportPrivateImportUsage]
-        for name in now.keys() - set(floats):
-            self.tensors[name].copy_(now[name])
+        if counters:
+            torch._foreach_copy_(counters, counted)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
