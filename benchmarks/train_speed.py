@@ -12,9 +12,12 @@ Renders labelled frames into a folder, caches their windows, and prints
 The runs take turns, so that a busy machine is equally busy for all.
 """
 
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as `dor3d train` does, before torch is loaded
+
 import argparse
 import json
-import os
 import resource
 import statistics
 import tempfile

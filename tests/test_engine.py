@@ -16,9 +16,11 @@ import write_sets
 from test_train import Balls, run, same, state, tiny
 
 from dor3d.cli import main
+from dor3d.data.sources import CropShape, open_sources
 from dor3d.data.synthetic import render_set
 from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import WEIGHTS, load_model, read_tensors, write_tensors
+from dor3d.skeleton import JOINTS
 from dor3d.train.checkpoints import Checkpoints, state_path
 from dor3d.train.fabric import processes
 from dor3d.train.loop import WorkerError
@@ -214,6 +216,25 @@ def test_sources_may_have_nothing_held_out(tmp_path: Path) -> None:
     from dor3d.train.loop import train
 
     assert train(tiny(validation=4), Sources(Balls(0)), tmp_path).validation_mm is None
+
+
+def test_a_cache_is_of_what_it_was_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default it lies in the user's cache, and frames that come or go make another."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    render_set(4, "sr305", 3, tmp_path / "frames")
+    data = {"kind": "folder", "root": str(tmp_path / "frames"), "readers": 0, "held_out": 0.0}
+    shape = CropShape(64, (280.0, 300.0), JOINTS)
+    said: list[str] = []
+    for count in (1, 1, 2):
+        if count == 2:
+            (tmp_path / "frames" / "000003.png").unlink()
+        open_sources(data, shape, 0, said.append)
+        assert len(list((tmp_path / "home" / "dor3d").iterdir())) == count
+    (made, *_) = (tmp_path / "home" / "dor3d").iterdir()
+    with pytest.raises(InputError, match=r"is of another set; got folder, split all; expected nyu, split train"):
+        open_sources({"kind": "nyu", "split": "train", "cache": str(made)}, shape, 0)
+    with pytest.raises(InputError, match=r"Where does nyu lie\? .*--root"):
+        open_sources({"kind": "nyu"}, shape, 0)
 
 
 # ---- what a run begins from ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -117,6 +118,7 @@ def train(
         init: weights to start from, a run folder or a safetensors file.
         changes: the recipe's other fields.
     """
+    _spin_briefly()
     from dor3d.train.start import start
 
     given = {"seed": seed, "steps": steps, "checkpoint_every": checkpoint_every}
@@ -125,6 +127,14 @@ def train(
     result = start(recipe, {**(changes or {}), **fields}, folder, resume=resume, init=init)
     if result.first:
         print(f"{folder}: step {result.step}" + ("" if result.finished else ", stopped; go on with --resume"))
+
+
+def _spin_briefly() -> None:
+    """Let threads that wait for each other sleep soon, so that processes that make samples get the processor.
+
+    Spinning for long, as is usual, they starve the ones that they wait for (docs/log.md). Read when torch is loaded.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def export(

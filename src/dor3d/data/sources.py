@@ -15,6 +15,7 @@ from dor3d.data.cache import Cache
 from dor3d.data.cached import CachedHands
 from dor3d.data.caching import write_cache
 from dor3d.data.centers import open_centers
+from dor3d.data.sample import DepthSet
 from dor3d.data.sets import SETS, open_set
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
 from dor3d.data.testsets import VALIDATION_SEED, clear_config
@@ -109,18 +110,33 @@ def _of_set(
 
 
 def _open_cache(name: str, own: SetOptions, how: Augmentation, shape: CropShape, say: Say) -> Cache:
-    place = own.cache or str(_default_place(name, own, how, shape))
-    if "://" in place or Path(place).exists():
-        return Cache(place)
+    if own.cache and ("://" in own.cache or Path(own.cache).exists()):
+        return _checked(Cache(own.cache), name, own.split)
     if not own.root:
         raise InputError(f"Where does {name} lie?", fix="Name its folder with --root, or a cache with --cache.")
+    frames = open_set(name, Path(own.root), own.split or None)
+    place = own.cache or str(_default_place(frames, own, how, shape))
+    if Path(place).exists():
+        return Cache(place)
     if int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))):
         return _wait_for(Path(place))
-    frames = open_set(name, Path(own.root), own.split or None)
     centers = open_centers(own.centers, frames)
     say(f"cutting {len(frames):,} windows of {name} into {place}, once")
     cube, room = shape.cube_mm, how.room
     return write_cache(frames, centers, place, cube_mm=cube, room=room, workers=own.readers, say=_every_tenth(say))
+
+
+def _checked(cache: Cache, name: str, split: str) -> Cache:
+    """A cache that was named; raises InputError when it is of another set."""
+    info = cache.info
+    if info.dataset != name or (split and info.split != split):
+        raise InputError(
+            f"The cache {cache.url} is of another set",
+            got=f"{info.dataset}, split {info.split}",
+            expected=f"{name}, split {split}" if split else name,
+            fix="Name another place; it will be made there.",
+        )
+    return cache
 
 
 def _every_tenth(say: Say) -> Callable[[int, int], None]:
@@ -135,11 +151,14 @@ def _every_tenth(say: Say) -> Callable[[int, int], None]:
     return progress
 
 
-def _default_place(name: str, own: SetOptions, how: Augmentation, shape: CropShape) -> Path:
+def _default_place(frames: DepthSet, own: SetOptions, how: Augmentation, shape: CropShape) -> Path:
+    """Named by what is in it, and when that changed: frames that were added make another cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    about = (str(Path(own.root).resolve()), own.split, own.centers, shape.cube_mm, dataclasses.astuple(how.room))
+    root = frames.root.resolve()
+    changed = [path.stat().st_mtime_ns for path in (root, *sorted(root.glob("*.json")))]
+    about = (str(root), frames.split, len(frames), changed, own.centers, shape.cube_mm, dataclasses.astuple(how.room))
     key = hashlib.blake2b(repr(about).encode(), digest_size=6).hexdigest()
-    return home / "dor3d" / f"{name}-{own.split or 'default'}-{key}"
+    return home / "dor3d" / f"{frames.name}-{frames.split}-{key}"
 
 
 def _wait_for(place: Path) -> Cache:

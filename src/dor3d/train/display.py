@@ -32,7 +32,10 @@ class Display:
     def show(self, done: int, numbers: dict[str, float]) -> None:
         """Numbers of the last steps: loss, error_mm, samples_per_s, ..."""
         left = (self.total - done) * numbers["seconds_per_step"]
-        text = f"loss {numbers['loss']:.1f}  {numbers['error_mm']:.1f} mm  {numbers['samples_per_s']:.0f} samples/s"
+        text = (
+            f"loss {numbers['loss']:.1f}  {numbers['error_mm']:.1f} mm  {numbers['samples_per_s']:.0f} samples/s, "
+            f"waiting {numbers['waiting']:.0%}"
+        )
         self.bar.update(self.task, text=text)
         if not self.console.is_terminal:
             self.say(f"step {done}/{self.total}  {text}  {left / 60:.0f} min left")
