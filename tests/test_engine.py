@@ -233,7 +233,7 @@ def test_a_cache_is_of_what_it_was_made_of(tmp_path: Path, monkeypatch: pytest.M
     (made, *_) = (tmp_path / "home" / "dor3d").iterdir()
     with pytest.raises(InputError, match=r"is of another set; got folder, split all; expected nyu, split train"):
         open_sources({"kind": "nyu", "split": "train", "cache": str(made)}, shape, 0)
-    with pytest.raises(InputError, match=r"Where does nyu lie\? .*--root"):
+    with pytest.raises(InputError, match=r"It is not said where nyu lies\. .*--root"):
         open_sources({"kind": "nyu"}, shape, 0)
 
 

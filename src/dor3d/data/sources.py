@@ -113,7 +113,7 @@ def _open_cache(name: str, own: SetOptions, how: Augmentation, shape: CropShape,
     if own.cache and ("://" in own.cache or Path(own.cache).exists()):
         return _checked(Cache(own.cache), name, own.split)
     if not own.root:
-        raise InputError(f"Where does {name} lie?", fix="Name its folder with --root, or a cache with --cache.")
+        raise InputError(f"It is not said where {name} lies", fix="Name its folder (--root) or a cache (--cache).")
     frames = open_set(name, Path(own.root), own.split or None)
     place = own.cache or str(_default_place(frames, own, how, shape))
     if Path(place).exists():
