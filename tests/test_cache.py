@@ -33,7 +33,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DepthSet]:
     """Whole millimetres, fractions of them in patches, and left hands in a camera's own unit."""
     root = tmp_path_factory.mktemp("sets")
     for name in ("nyu", "msra"):
-        getattr(write_sets, f"write_{name}")(root / name, write_sets.render(name, COUNT, seed=4))
+        write_sets.write(name, root / name, write_sets.render(name, COUNT, seed=4))
     render_set(COUNT, "sr305", 5, root / "folder")
     return {name: open_set(name, root / name, split) for name, split in _SPLITS.items()}
 
@@ -193,7 +193,7 @@ def test_bad_frames_are_left_out_and_listed(sets: dict[str, DepthSet], tmp_path:
 
 
 def test_too_many_bad_frames_stop_and_leave_nothing(sets: dict[str, DepthSet], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Too many frames of nyu cannot be used; got 11 frames of 16"):
+    with pytest.raises(InputError, match=r"Too many frames of nyu cannot be used; got 11 of 16"):
         make(Broken(sets["nyu"], range(11), 2), tmp_path / "most")
     assert not list(tmp_path.iterdir())
 

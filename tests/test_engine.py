@@ -115,9 +115,9 @@ def test_a_run_of_two_stops_together_and_goes_on_alone(mine: Path, tmp_path: Pat
 @pytest.mark.parametrize(("recipe", "joints"), [("nyu", 14), ("icvl", 16), ("msra", 21), ("hands17", 21)])
 def test_a_benchmarks_recipe_from_its_files_to_predictions(recipe: str, joints: int, tmp_path: Path) -> None:
     frames = write_sets.render(recipe, 12, seed=6)
-    getattr(write_sets, f"write_{recipe}")(tmp_path / "set", frames)
+    write_sets.write(recipe, tmp_path / "set", frames)
     if recipe in ("nyu", "icvl"):  # what was written first is the test
-        getattr(write_sets, f"write_{recipe}")(tmp_path / "set", frames, "train")
+        write_sets.write(recipe, tmp_path / "set", frames, "train")
     words = ["--root", str(tmp_path / "set"), "--cache", str(tmp_path / "cache"), "--readers", "0", "--held-out", "0.2"]
     words += [*SMALL, "--backbone", "lcnet_035", "--epochs", "2", "--workers", "0", "--out", str(tmp_path / "run")]
     main(["train", recipe, *words])

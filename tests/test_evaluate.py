@@ -39,7 +39,7 @@ def roots(frames: dict[str, list[Rendered]], tmp_path_factory: pytest.TempPathFa
     found = {}
     for name, made in frames.items():
         found[name] = tmp_path_factory.mktemp(name)
-        getattr(write_sets, f"write_{name}")(found[name], made)
+        write_sets.write(name, found[name], made)
     return found
 
 

@@ -58,7 +58,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name in BENCHMARKS:
         found[name] = tmp_path_factory.mktemp(name)
-        getattr(write_sets, f"write_{name}")(found[name], write_sets.render(name, 2))
+        write_sets.write(name, found[name], write_sets.render(name, 2))
     found["folder"] = tmp_path_factory.mktemp("folder")
     render_set(2, "sr305", 0, found["folder"])
     return found

@@ -137,7 +137,7 @@ def test_the_truth_may_be_the_set_itself(name: str, tmp_path: Path) -> None:
     """Predictions of one's own are scored with nothing but the download."""
     benchmark = BENCHMARKS[name]
     rendered = write_sets.render(name, 4)
-    getattr(write_sets, f"write_{name}")(tmp_path / "set", rendered)
+    write_sets.write(name, tmp_path / "set", rendered)
     frames = open_set(name, tmp_path / "set")
     labels = [frames.joints_mm(i) for i in range(4)]
     assert all(pose is not None for pose in labels)

@@ -25,7 +25,7 @@ def roots(rendered: dict[str, list[Rendered]], tmp_path_factory: pytest.TempPath
     found = {}
     for name, frames in rendered.items():
         found[name] = tmp_path_factory.mktemp(name)
-        getattr(write_sets, f"write_{name}")(found[name], frames)
+        write_sets.write(name, found[name], frames)
     return found
 
 

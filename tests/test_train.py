@@ -289,7 +289,8 @@ def test_bad_samples_are_skipped_and_counted(tmp_path: Path) -> None:
     assert run(tiny(), tmp_path / "some", Holes(0, [5, 8, 9, 10, 11])).finished  # one step has none at all
     assert sum(line["bad_samples"] for line in metrics(tmp_path / "some")[-1:]) == 5
     with pytest.raises(
-        InputError, match=r"Too many samples cannot be used; got 11 of 16, the last: sample 10 is broken"
+        InputError,
+        match=r"Too many samples cannot be used; got 11 of 16, the last: sample 10 is broken",
     ):
         run(tiny(log_every=4), tmp_path / "most", Holes(0, range(11)))
 

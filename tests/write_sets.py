@@ -56,6 +56,12 @@ def render(benchmark: str, count: int, seed: int = 0) -> list[Rendered]:
     raise AssertionError
 
 
+def write(benchmark: str, root: Path, frames: list[Rendered], *split: str) -> None:
+    """Frames as a benchmark's download lies on the disk."""
+    writers = {"nyu": write_nyu, "icvl": write_icvl, "msra": write_msra, "hands17": write_hands17}
+    writers[benchmark](root, frames, *split)
+
+
 def write_nyu(root: Path, frames: list[Rendered], split: str = "test") -> None:
     folder = root / split
     folder.mkdir(parents=True)

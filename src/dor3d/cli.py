@@ -173,13 +173,10 @@ def score(
         skip_bad: leave out frames that cannot be read or are missing by name, and list them.
         json: print one JSON object and nothing else.
     """
-    from dor3d.benchmarks import Benchmark
     from dor3d.evaluate.report import print_scores
     from dor3d.evaluate.score import score_file
-    from dor3d.evaluate.truth import read_truth
 
-    protocol = Benchmark.named(benchmark)
-    poses = read_truth(protocol, truth, split=split, skip_bad=skip_bad)
+    protocol, poses = _truth_of(benchmark, truth, split, skip_bad=skip_bad)
     print_scores(protocol, {pred.stem: score_file(protocol, poses, pred, skip_bad=skip_bad)}, as_json=json)
 
 
@@ -203,15 +200,22 @@ def compare(
         skip_bad: leave out frames that cannot be read in one of the files, and list them.
         json: print one JSON object and nothing else.
     """
-    from dor3d.benchmarks import Benchmark
     from dor3d.evaluate.compare import compare as compare_files
     from dor3d.evaluate.compare import parse_results
     from dor3d.evaluate.report import print_scores
+
+    files = parse_results(results)
+    protocol, poses = _truth_of(benchmark, truth, split, skip_bad=skip_bad)
+    print_scores(protocol, compare_files(protocol, poses, files, out, skip_bad=skip_bad), as_json=json, out=out)
+
+
+def _truth_of(benchmark: str, truth: Path, split: str | None, *, skip_bad: bool) -> tuple[Any, Any]:
+    """A benchmark's protocol and its true poses."""
+    from dor3d.benchmarks import Benchmark
     from dor3d.evaluate.truth import read_truth
 
-    protocol, files = Benchmark.named(benchmark), parse_results(results)
-    poses = read_truth(protocol, truth, split=split, skip_bad=skip_bad)
-    print_scores(protocol, compare_files(protocol, poses, files, out, skip_bad=skip_bad), as_json=json, out=out)
+    protocol = Benchmark.named(benchmark)
+    return protocol, read_truth(protocol, truth, split=split, skip_bad=skip_bad)
 
 
 def evaluate(

@@ -131,7 +131,7 @@ class Cache:
     def read(self, indices: Sequence[int]) -> Windows:
         """Windows by their numbers, in the given order. Raises InputError for one that is damaged."""
         try:
-            table = self._dataset().take(list(indices)).combine_chunks()
+            table = self._dataset().take(list(indices))
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"The cache {self.url} cannot be read", got=str(error).partition("\n")[0]) from None
         return _windows(table, len(self.info.joints), self.url)
@@ -164,8 +164,10 @@ def lance_library() -> Any:
 def _windows(table: Any, joints: int, url: str) -> Windows:
     import pyarrow as pa
 
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+
     def numbers(name: str) -> ndarray:
-        column = table[name].combine_chunks() if hasattr(table[name], "combine_chunks") else table[name]
+        column = columns[name]
         flat = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
         return flat.to_numpy(zero_copy_only=False)
 
@@ -174,10 +176,10 @@ def _windows(table: Any, joints: int, url: str) -> Windows:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
     counts, codec = np.empty(int(sizes.sum()), np.uint16), pa.Codec(CODEC)
     for row, (start, size) in enumerate(zip(starts.tolist(), sizes.tolist(), strict=True)):
-        packed = table["window"][row].as_buffer()
-        if zlib.crc32(packed) != table["check"][row].as_py():
+        packed = columns["window"][row].as_buffer()
+        if zlib.crc32(packed) != columns["check"][row].as_py():
             raise InputError(
-                f"The window of {table['name'][row]} in the cache {url} is damaged", got="a wrong checksum"
+                f"The window of {columns['name'][row]} in the cache {url} is damaged", got="a wrong checksum"
             )
         counts[start : start + size] = np.frombuffer(codec.decompress(packed, decompressed_size=2 * size), "<u2")
     return Windows(

@@ -15,14 +15,11 @@ from typing import Any, Final
 
 from dor3d.data.cache import CODEC, KEY, Cache, CacheInfo, lance_library
 from dor3d.data.centers import Centers
-from dor3d.data.sample import DepthSet
+from dor3d.data.sample import DepthSet, check_bad
 from dor3d.data.window import Room, Window, cut_window
 from dor3d.errors import Dor3dError, InputError
-from dor3d.text import count_of
 
 _AT_ONCE: Final = 64  # frames that a worker cuts for one answer
-_MOST_BAD: Final = 0.01
-_FEW: Final = 10  # bad frames that are borne whatever their share
 Say = Callable[[int, int], None]  # frames done, of how many
 
 
@@ -60,11 +57,11 @@ def write_cache(
     cutter = _Cutter(frames, centers, cube_mm, room)
     batches = _record_batches(cutter, len(frames), workers, skipped, say)
     with _target(str(url)) as place:
-        _write(batches, place, info, skipped, len(frames))
+        _write(batches, place, info, skipped)
     return Cache(url)
 
 
-def _write(batches: Iterator[Any], place: str, info: CacheInfo, skipped: list[str], total: int) -> None:
+def _write(batches: Iterator[Any], place: str, info: CacheInfo, skipped: list[str]) -> None:
     lance = lance_library()
     try:
         dataset = lance.write_dataset(batches, place, schema=_schema(len(info.joints)), mode="create")
@@ -128,13 +125,8 @@ def _record_batches(cutter: _Cutter, total: int, workers: int, skipped: list[str
     for windows, problems in _cut(cutter, total, workers):
         skipped += problems
         done += len(windows) + len(problems)
-        if len(skipped) > max(_FEW, _MOST_BAD * total):
-            raise InputError(
-                f"Too many frames of {cutter.frames.name} cannot be used",
-                got=f"{count_of(len(skipped), 'frame')} of {done:,}, the last: {skipped[-1]}",
-                expected="one of a hundred at most",
-                fix="dor3d inspect tells more.",
-            )
+        if skipped:
+            check_bad(len(skipped), total, skipped[-1], f"frames of {cutter.frames.name}")
         if windows:
             yield _record_batch(windows, len(cutter.frames.joints))
         say(done, total)

@@ -18,6 +18,26 @@ from dor3d.skeleton import to_canonical
 _WIDEST_MM: Final = 500.0  # no joint lies so far from the middle of its hand
 _AROUND_MM: Final = 100.0  # so near its joints a hand shows some surface
 _FAR_PX: Final = 1e6
+_MOST_BAD: Final = 0.01
+_FEW: Final = 10  # bad samples that are borne whatever their share
+
+
+def check_bad(bad: int, total: int, last: str, what: str) -> None:
+    """Raise InputError when more than one of a hundred samples, and more than a few, cannot be used.
+
+    Args:
+        bad: how many cannot.
+        total: of how many.
+        last: what was wrong with the last of them.
+        what: they are, for the message.
+    """
+    if bad > max(_FEW, _MOST_BAD * total):
+        raise InputError(
+            f"Too many {what} cannot be used",
+            got=f"{bad} of {total}, the last: {last}",
+            expected="one of a hundred at most",
+            fix="dor3d inspect tells more of a data set.",
+        )
 
 
 @dataclass(frozen=True)

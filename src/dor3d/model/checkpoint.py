@@ -13,6 +13,7 @@ from torch import Tensor
 from dor3d.errors import ModelError
 from dor3d.files import write_whole
 from dor3d.model.network import HandNet, ModelConfig
+from dor3d.text import parse_json
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -58,7 +59,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """A run folder's config.json; raises ModelError when it is missing or foreign."""
     path = Path(folder) / CONFIG
     try:
-        raw = json.loads(path.read_text())
+        raw = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is no run folder", got=error, expected=f"a folder with {CONFIG}") from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT or not isinstance(raw.get("model"), dict):

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
+from dor3d.data.sample import check_bad
 from dor3d.errors import Dor3dError, InputError
 from dor3d.model.network import parameter_count
 from dor3d.train.checkpoints import Checkpoints, State, read_state, state_path
@@ -32,9 +32,6 @@ from dor3d.train.state import drop_metrics_after, learning_rate, open_run, resto
 from dor3d.train.stream import Order, Share, Sources, shares
 from dor3d.train.watch import Watch
 from dor3d.viz.report import write_report
-
-_MOST_BAD: Final = 0.01
-_FEW: Final = 10  # bad samples that are borne whatever their share
 
 
 class WorkerError(Dor3dError, RuntimeError):
@@ -194,7 +191,7 @@ class _Loop:
     def _log(self, done: int, meter: "_Meter") -> None:
         names, sums = meter.sums()
         numbers = dict(zip(names, self._sum(sums.to(self.fabric.device)).tolist(), strict=True))
-        _check_bad(numbers["asked"], numbers["bad"], meter.last_problem)
+        check_bad(int(numbers["bad"]), int(numbers["asked"]), meter.last_problem, "samples")
         numbers = meter.read(numbers)
         self.error_mm = numbers["error_mm"]
         self._note(done, {"lr": learning_rate(self.config, done - 1), **numbers})
@@ -228,7 +225,7 @@ class _Loop:
         if self.watch and found.shown:
             self.watch.pictures(done, *found.shown, self.config.model.joints, mm_per_pixel=found.mm_per_pixel)
         if self.store:
-            self.store.best(mm, done, self.run.final().state_dict(), {"config": json.dumps(self.config.to_json())})
+            self.store.best(mm, done, self.run.weights(), {"config": json.dumps(self.config.to_json())})
         return mm
 
     def _end(self, done: int) -> TrainResult:
@@ -241,15 +238,6 @@ class _Loop:
             write_report(self.out)
         self.display.say("finished" if finished else f"stopped after step {done}, saved; go on with --resume")
         return TrainResult(done, finished, self.error_mm, validation, self.fabric.is_global_zero)
-
-
-def _check_bad(asked: float, bad: float, last: str) -> None:
-    if bad > max(_FEW, _MOST_BAD * asked):
-        raise InputError(
-            "Too many samples cannot be used",
-            got=f"{bad:.0f} of {asked:.0f}, the last: {last}",
-            expected="one of a hundred at most",
-        )
 
 
 @dataclass

@@ -35,7 +35,8 @@ class Measured(NamedTuple):
 def measure(run: Run, source: Source, count: int) -> Measured:
     """The averaged network's error on the first samples of a source; the run goes on as it was."""
     net = run.final()
-    found = validate(net, source, count, batch=run.config.batch, workers=run.config.workers, fabric=run.fabric)
+    workers = run.config.workers if source.length is None else 0  # a cache is read sooner than processes start
+    found = validate(net, source, count, batch=run.config.batch, workers=workers, fabric=run.fabric)
     run.train()
     return found
 
@@ -59,8 +60,7 @@ def validate(
     count = min(count, source.length or count)
     rank, processes = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
     order = Order(count, batch)
-    total = torch.zeros(2, dtype=torch.float64, device=device)
-    shown = None
+    mm, samples, shown = 0.0, 0, None
     for share in shares(
         source, order, range(order.steps_an_epoch or 0), rank=rank, processes=processes, workers=workers
     ):
@@ -68,14 +68,13 @@ def validate(
             continue
         data = share.data.on(device)
         points = _points(net, data.crop, fabric)
-        total += torch.stack(
-            [error_mm(points, data.points, net.config) * len(points), torch.tensor(float(len(points)), device=device)]
-        )
+        mm += error_mm(points, data.points, net.config).item() * len(points)
+        samples += len(points)
         if shown is None:
             shown = tuple(t[:_SHOWN].float().cpu().numpy() for t in (data.crop[:, 0], data.points, points))
-    if fabric and processes > 1:
-        total = torch.as_tensor(fabric.all_reduce(total, reduce_op="sum"))
-    mm, samples = total.tolist()
+    if fabric:
+        both = torch.tensor([mm, samples], dtype=torch.float64, device=device)
+        mm, samples = torch.as_tensor(fabric.all_reduce(both, reduce_op="sum")).tolist()
     return Measured(mm / max(1.0, samples), int(samples), shown, net.config.cube_mm[0] / net.config.size)  # pyright: ignore[reportArgumentType]
 
 

@@ -1,5 +1,6 @@
 """What a run trains: network, optimizer and averaged weights on their devices, and one step of them."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -142,8 +143,12 @@ class Run:
         if not self.average:
             return self.net
         net = deepcopy(self.net)
-        net.load_state_dict(self.average.tensors)
+        net.load_state_dict(self.weights())
         return net
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """That network's tensors."""
+        return self.average.tensors if self.average else self.net.state_dict()
 
 
 def _begin(config: TrainConfig, *, resumed: bool) -> bool | Path:

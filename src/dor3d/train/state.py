@@ -79,7 +79,7 @@ def save(run: "Run", store: Checkpoints, step: int) -> None:
         tensors |= {f"optimizer.{i}.{name}": t for name, t in values.items()}
     precision = json.dumps(run.fabric.strategy.precision.state_dict())  # the scale of fp16's gradients
     store.save(step, tensors, {"config": json.dumps(run.config.to_json()), "precision": precision})
-    write_tensors(store.folder / WEIGHTS, average.tensors if average else net.state_dict())
+    write_tensors(store.folder / WEIGHTS, run.weights())
 
 
 def restore(run: "Run", state: State) -> int:
