@@ -1,15 +1,15 @@
 """How much of the machine a training run leaves to the network.
 
-    python benchmarks/train_speed.py [--steps 60] [--rounds 3]
+    python benchmarks/train_speed.py [--steps 600]
 
 Renders labelled frames into a folder, caches their windows, and prints
 
 - samples/s of `dor3d train` from the cache and from the synthetic stream, each against the bare forward, backward and
-  step on batches that lie in memory (aims: 95 and 88 %), with the share of the processor that makes samples;
+  step on batches that lie in memory (aims: 95 and 88 %), with the time that making samples takes;
 - samples a second that one core reads from shards to batches (aim: 1,000), their compressed size, and memory over
   100,000 samples.
 
-The runs take turns, so that a busy machine is equally busy for all.
+Blocks of a run's steps and bare steps take turns in one process, so that a busy machine is equally busy for both.
 """
 
 import os
@@ -22,13 +22,15 @@ import resource
 import statistics
 import tempfile
 import time
+from multiprocessing import active_children
 from pathlib import Path
+from typing import Any, ClassVar
+from unittest import mock
 
 import torch
 from rich.console import Console
 
 from dor3d.data.augment import STRONG
-from dor3d.data.batch import Batch
 from dor3d.data.cache import Cache
 from dor3d.data.cached import CachedHands
 from dor3d.data.caching import write_cache
@@ -36,6 +38,7 @@ from dor3d.data.centers import open_centers
 from dor3d.data.folder import Folder
 from dor3d.data.synthetic import render_set
 from dor3d.model.network import HandNet
+from dor3d.train.display import Display
 from dor3d.train.loop import train
 from dor3d.train.losses import hand_loss
 from dor3d.train.optimizer import make_optimizer
@@ -47,57 +50,86 @@ from dor3d.train.stream import Order, shares
 _FRAMES = 512
 _CUBE = (280.0, 300.0)
 _BATCHES = 8  # in memory
+_BLOCK, _REST_S = 20, 0.4  # steps a turn; until the workers' queue is full
 _FLAT = 100_000
 
 
-def bare(config: TrainConfig, batches: list[Batch], steps: int) -> float:
-    """Samples a second of forward, backward and step alone."""
-    torch.manual_seed(0)
-    net = HandNet(config.model)
-    layout = memory_layout(net, torch.device("cpu"))
-    net = net.to(memory_format=layout).train()
-    optimizer, discretisations = make_optimizer(net, config), config.model.discretisations()
-    scale, start = config.model.cube_mm[0] / config.model.size, 0.0
-    for number in range(steps + 5):
-        if number == 5:
+class Bare:
+    """Forward, backward and step alone, on batches in memory."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        source = make_sources(config).train
+        stream = shares(source, Order(source.length, config.batch, 0), range(_BATCHES))
+        self.batches = [share.data.on(torch.device("cpu")) for share in stream if share.data]
+        self.config, net = config, HandNet(config.model)
+        self.layout = memory_layout(net, torch.device("cpu"))
+        self.net = net.to(memory_format=self.layout).train()
+        self.optimizer, self.discretisations = make_optimizer(net, config), config.model.discretisations()
+
+    def run(self, steps: int) -> None:
+        config, scale = self.config, self.config.model.cube_mm[0] / self.config.model.size
+        for number in range(steps):
+            crop, points = self.batches[number % len(self.batches)]
+            prediction = self.net(crop.to(memory_format=self.layout))
+            loss = hand_loss(prediction, points, self.discretisations, kind=config.loss, mm_per_pixel=scale)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()
+            self.optimizer.step()
+
+
+class Turns(Display):
+    """Stops a run after every block of steps for as many bare ones, and takes the time of both.
+
+    The workers, whose queue is full then, rest meanwhile; what they still do to fill it counts as the run's.
+    """
+
+    bare: ClassVar[Bare]
+    seconds: ClassVar[list[tuple[float, float]]]  # of the run's steps and of the bare ones, by block
+    made: ClassVar[float]  # seconds of a processor that the samples of a step took, after the first block
+
+    def step(self, done: int) -> None:
+        super().step(done)
+        if done == 0:
+            Turns.seconds = []
+            self.since, self.first = time.perf_counter(), 0.0
+        elif done % _BLOCK == 0:
+            own, before = time.perf_counter() - self.since, workers_cpu()
+            time.sleep(_REST_S)
+            own += workers_cpu() - before  # what they still owed to the block
             start = time.perf_counter()
-        batch = batches[number % len(batches)]
-        prediction = net(batch.crop.to(memory_format=layout))
-        loss = hand_loss(prediction, batch.points, discretisations, kind=config.loss, mm_per_pixel=scale)
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        optimizer.step()
-    return steps * config.batch / (time.perf_counter() - start)
+            self.bare.run(_BLOCK)
+            Turns.seconds.append((own, time.perf_counter() - start))
+            self.first = workers_cpu() if done == _BLOCK else self.first
+            Turns.made = (workers_cpu() - self.first) / max(1, done - _BLOCK)
+            self.since = time.perf_counter()
 
 
-def trained(config: TrainConfig, folder: Path) -> tuple[float, float, float]:
-    """Samples a second of a run, its share of waiting, and the processor's share that its workers took."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    train(config, make_sources(config), folder, console=Console(quiet=True))
-    after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][1:]
-    speeds = [line["samples_per_s"] for line in lines if "samples_per_s" in line]
-    waits = [line["waiting"] for line in lines if "waiting" in line]
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return statistics.median(speeds), statistics.median(waits), used / seconds / (os.cpu_count() or 1)
+def workers_cpu() -> float:
+    """Seconds of a processor that the processes that make samples have used."""
+    fields = [Path(f"/proc/{p.pid}/stat").read_text().rpartition(")")[2].split() for p in active_children()]
+    return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def compare(name: str, config: TrainConfig, folder: Path, rounds: int, aim: int) -> None:
-    source = make_sources(config).train
-    stream = shares(source, Order(source.length, config.batch, 0), range(_BATCHES))
-    batches = [share.data.on(torch.device("cpu")) for share in stream if share.data]
-    alone, whole, waits, used = [], [], [], []
-    for n in range(rounds):
-        alone.append(bare(config, batches, config.steps))
-        speed, wait, share = trained(config, folder / f"{name}-{n}")
-        whole, waits, used = [*whole, speed], [*waits, wait], [*used, share]
-    ratio = statistics.median(w / a for w, a in zip(whole, alone, strict=True))
+def compare(name: str, config: TrainConfig, folder: Path, aim: int) -> None:
+    """A run, whole, with its blocks against bare ones."""
+    Turns.bare = Bare(config)
+    with mock.patch("dor3d.train.loop.Display", Turns):
+        train(config, make_sources(config), folder / name, console=Console(quiet=True))
+    blocks = Turns.seconds[1:]  # the first one warms up
+    ratios = [bare / own for own, bare in blocks]
+    own, bare = (_BLOCK * config.batch / statistics.median(times) for times in zip(*blocks, strict=True))
+    waits = [line["waiting"] for line in read_lines(folder / name / "metrics.jsonl") if "waiting" in line][1:]
+    low, middle, high = statistics.quantiles(ratios, n=4)
     print(
-        f"{name}: {statistics.median(whole):.0f} samples/s, bare {statistics.median(alone):.0f}: {100 * ratio:.1f} % "
-        f"(aim {aim}); waiting {100 * statistics.median(waits):.1f} %, workers take "
-        f"{100 * statistics.median(used):.0f} % of the processor",
+        f"{name}: {own:.0f} samples/s, bare {bare:.0f}: {100 * middle:.1f} % (aim {aim}; half of {len(ratios)} blocks "
+        f"within {100 * low:.0f}..{100 * high:.0f}); waiting {100 * statistics.median(waits):.1f} %, "
+        f"workers {Turns.made / config.batch * 1e3:.2f} ms of a processor for a sample",
         flush=True,
     )
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def reading(cache: Cache) -> None:
@@ -123,8 +155,7 @@ def reading(cache: Cache) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -134,11 +165,11 @@ def main() -> None:
             frames, open_centers("truth", frames), folder / "cache", cube_mm=_CUBE, room=STRONG.room, workers=2
         )
         reading(cache)
-        short = {"steps": args.steps, "log_every": 10, "validation": 0, "validate_every": 10**6, "held_out": 0}
+        short = {"steps": args.steps, "log_every": _BLOCK, "validation": 0, "validate_every": 10**6, "held_out": 0}
         own = {"cache": str(folder / "cache"), "rotation_deg": 180.0}
-        compare("cached", override(get_recipe("folder"), {**short, **own}), folder, args.rounds, 95)
+        compare("cached", override(get_recipe("folder"), {**short, **own}), folder, 95)
         short.pop("held_out")
-        compare("synthetic", override(get_recipe("synth-compact"), short), folder, args.rounds, 88)
+        compare("synthetic", override(get_recipe("synth-compact"), short), folder, 88)
 
 
 if __name__ == "__main__":

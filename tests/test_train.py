@@ -192,6 +192,20 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "none" / WEIGHTS).read_bytes() == (tmp_path / "two" / WEIGHTS).read_bytes()
 
 
+class Policies(Balls):
+    """One number a sample: how the process that made it is scheduled."""
+
+    def __getitem__(self, i: int, /) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((SIZE, SIZE), os.sched_getscheduler(0), np.float32), np.zeros((21, 3), np.float32)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux schedules so")
+def test_workers_beside_a_cpu_take_what_it_leaves() -> None:
+    (share,) = shares(Policies(0), Order(None, 2), range(1), workers=1)
+    assert isinstance(share.data, Batch) and (share.data.crop == os.SCHED_IDLE).all()
+    assert os.sched_getscheduler(0) != os.SCHED_IDLE
+
+
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     run(tiny(), tmp_path)
     before = files(tmp_path)

@@ -86,7 +86,8 @@ def lost_pixels(size: int, how: Augmentation, rng: np.random.Generator) -> Bool[
     if rng.random() < how.erase:
         lost[_rectangle(size, how.erase_share, rng)] = True
     if how.drop_share:
-        lost |= rng.random((size, size), np.float32) < rng.uniform(0, how.drop_share)
+        share = rng.uniform(0, how.drop_share)
+        lost |= np.frombuffer(rng.bytes(2 * size * size), np.uint16).reshape(size, size) < round(65536 * share)
     return lost
 
 

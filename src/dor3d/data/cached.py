@@ -144,7 +144,8 @@ class CachedHands:
             rng = generator(self.seed, epoch, index)
             boxes.append(change_box(self._box(windows, place), self.how, rng))
             lost.append(lost_pixels(self.size, self.how, rng))
-        return _pack(windows, boxes, np.stack(lost), self._columns)
+        joints_mm = windows.joints_mm[:, self._columns]
+        return _pack(windows, boxes, np.stack(lost), joints_mm, self.cache.info.camera.project(joints_mm))
 
     def _box(self, windows: Windows, place: int) -> CropBox:
         x, y, z = windows.center_mm[place].tolist()
@@ -152,17 +153,25 @@ class CachedHands:
         return CropBox(self.cache.info.camera, (x, y, z), self.cube_mm, self.size, mirrored=mirrored)
 
 
-def _pack(windows: Windows, boxes: Sequence[CropBox], lost: ndarray, columns: Sequence[int]) -> WindowBatch:
+def _pack(
+    windows: Windows,
+    boxes: Sequence[CropBox],
+    lost: Bool[ndarray, "b s s"],
+    joints_mm: Float[ndarray, "b a 3"],
+    joints_uv: Float[ndarray, "b a 2"],
+) -> WindowBatch:
     depth = [(unit, box.center_mm[2], 2 / box.cube_mm[1]) for unit, box in zip(windows.unit_mm, boxes, strict=True)]
-    points = [box.to_crop(joints[columns]) for box, joints in zip(boxes, windows.joints_mm, strict=True)]
-    places = np.column_stack([windows.starts, windows.boxes])
+    points = np.empty(joints_mm.shape, np.float32)
+    points[..., 2] = joints_mm[..., 2] - np.array([box.near_mm for box in boxes])[:, None]
+    for place, box in enumerate(boxes):  # `CropBox.to_crop`, with all joints projected at once
+        points[place, :, :2] = box.uv_to_pq(joints_uv[place])
     return WindowBatch(
         torch.from_numpy(windows.counts.view(np.int16)),
-        torch.from_numpy(places),
+        torch.from_numpy(np.column_stack([windows.starts, windows.boxes])),
         torch.from_numpy(np.array([box.lookup_steps() for box in boxes])),
         torch.from_numpy(np.array(depth, np.float32)),
         torch.from_numpy(lost),
-        torch.from_numpy(np.array(points, np.float32)),
+        torch.from_numpy(points),
     )
 
 

@@ -173,7 +173,8 @@ def _schema(joints: int) -> Any:
             ("center_mm", pa.list_(pa.float64(), 3)),
             ("joints_mm", pa.list_(pa.float32(), 3 * joints)),
             ("check", pa.uint32()),
-            ("window", pa.large_binary()),
+            # it is packed; Lance would pack it again
+            pa.field("window", pa.large_binary(), metadata={"lance-encoding:compression": "none"}),
         ]
     )
 

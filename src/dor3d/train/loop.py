@@ -163,7 +163,7 @@ class _Loop:
             rank=fabric.global_rank,
             processes=fabric.world_size,
             workers=config.workers,
-            pin=fabric.device.type == "cuda",
+            device=fabric.device,
         )
         try:
             yield from stream

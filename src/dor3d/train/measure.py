@@ -61,9 +61,8 @@ def validate(
     rank, processes = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
     order = Order(count, batch)
     mm, samples, shown = 0.0, 0, None
-    for share in shares(
-        source, order, range(order.steps_an_epoch or 0), rank=rank, processes=processes, workers=workers
-    ):
+    steps = range(order.steps_an_epoch or 0)
+    for share in shares(source, order, steps, rank=rank, processes=processes, workers=workers, device=device):
         if share.data is None:
             continue
         data = share.data.on(device)

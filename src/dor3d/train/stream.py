@@ -1,5 +1,6 @@
 """Batches in an order that is a pure function of (seed, step), however many processes train and make them."""
 
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from dor3d.data.batch import Prepared, Source
 from dor3d.errors import Dor3dError
 
+_CPU = torch.device("cpu")
 _AHEAD = 4  # batches that each worker makes before they are asked for
 
 
@@ -80,8 +82,9 @@ class Share(NamedTuple):
 class _Shares(Dataset[Share]):
     """Share n of a step's samples: every so-many-th of them, from the process' own number on."""
 
-    def __init__(self, source: Source, order: Order, rank: int, processes: int) -> None:
+    def __init__(self, source: Source, order: Order, rank: int, processes: int, device: torch.device) -> None:
         self.source, self.order, self.rank, self.processes = source, order, rank, processes
+        self.device = device
 
     def __getitem__(self, step: int) -> Share:
         epoch, indices = self.order.samples(step)
@@ -89,7 +92,7 @@ class _Shares(Dataset[Share]):
         if not mine:
             return Share(None, 0)
         try:
-            return Share(self.source.batch(epoch, mine), len(mine))
+            return Share(self._made(epoch, mine), len(mine))
         except Dor3dError:
             return self._without_bad(epoch, mine)
 
@@ -102,7 +105,12 @@ class _Shares(Dataset[Share]):
                 good.append(index)
             except Dor3dError as error:
                 problems.append(str(error))
-        return Share(self.source.batch(epoch, good) if good else None, len(indices), tuple(problems))
+        return Share(self._made(epoch, good) if good else None, len(indices), tuple(problems))
+
+    def _made(self, epoch: int, indices: list[int]) -> Prepared:
+        """As the training process wants it: the last of the work is a GPU's, else a worker's."""
+        data = self.source.batch(epoch, indices)
+        return data if self.device.type == "cuda" else data.on(self.device)
 
 
 def shares(
@@ -113,7 +121,7 @@ def shares(
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
-    pin: bool = False,
+    device: torch.device = _CPU,
 ) -> Iterator[Share]:
     """One process' shares of the given steps, in order, made ahead by workers if there are any.
 
@@ -123,16 +131,17 @@ def shares(
         steps: which steps.
         rank, processes: this process, of how many that train.
         workers: processes that make samples for this one; 0: it makes them itself.
-        pin: put tensors where a GPU fetches them from.
+        device: where they are used. For a GPU they are put where it fetches them from. Beside a CPU's training the
+            workers take the processors that it leaves, and all of them while it waits.
     """
     loader = DataLoader(
-        _Shares(source, order, rank, processes),
+        _Shares(source, order, rank, processes, device),
         batch_size=None,  # a worker makes whole shares: one transfer each
         sampler=steps,
         num_workers=workers,
         prefetch_factor=_AHEAD if workers else None,
-        worker_init_fn=_start_worker,
-        pin_memory=pin,
+        worker_init_fn=_start_worker if device.type == "cuda" else _start_behind,
+        pin_memory=device.type == "cuda",
         multiprocessing_context=getattr(source, "start_method", None) if workers else None,
     )
     return iter(loader)
@@ -144,3 +153,10 @@ def _start_worker(_: int) -> None:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _start_behind(number: int) -> None:
+    # the network's threads wait for each other: where a worker takes the processor of one, all stand still
+    _start_worker(number)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
