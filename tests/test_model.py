@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 
 from dor3d.errors import ModelError
 from dor3d.model.backbone import ALIASES, Trunk
@@ -316,3 +317,22 @@ def test_foreign_configs_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ModelError, match=r"no run folder|not written by this dor3d"):
         load_model(tmp_path)
+
+
+# ---- first weights -------------------------------------------------------------------------------------------------
+def test_without_a_network_weights_come_from_the_disk_or_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"ImageNet weights of lcnet_050 cannot be fetched; .*--backbone-weights FILE"):
+        Trunk("lcnet_050", 64, 3, pretrained=True)
+    whole, commit = timm.create_model("lcnet_050"), 40 * "0"
+    stored = tmp_path / f"models--{timm.get_pretrained_cfg('lcnet_050').hf_hub_id.replace('/', '--')}"
+    for folder in ("refs", f"snapshots/{commit}"):
+        (stored / folder).mkdir(parents=True)
+    (stored / "refs" / "main").write_text(commit)
+    write_tensors(stored / "snapshots" / commit / "model.safetensors", whole.state_dict())
+    trunk = Trunk("lcnet_050", 64, 3, pretrained=True)
+    assert torch.equal(trunk.early[0].weight, whole.conv_stem.weight)
+    assert not constants.HF_HUB_OFFLINE

@@ -8,6 +8,8 @@ through the backbone's final norm where it has one (a Swin block's raw residual 
 
 import difflib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +36,7 @@ ALIASES: Final[dict[str, str]] = {
 # Where timm networks keep their stages: a container of stages, or a member that is the last stage itself.
 _CONTAINERS: Final = ("blocks", "stages", "layers")
 _LAST_STAGES: Final = ("layer4", "s4")
+_PATIENCE_S: Final = 5.0  # for the hub's first answer
 _NORMS: Final = ("norm", "norm_pre")
 
 
@@ -147,7 +150,8 @@ def _create(name: str, size: int, in_channels: int, pretrained: bool | Path, dro
         close = difflib.get_close_matches(name, [*ALIASES, *timm.list_models()], n=4, cutoff=0.5)
         raise ModelError("Unknown backbone", got=name, expected=f"a timm name, such as {', '.join(close or ALIASES)}")
     try:
-        net = timm.create_model(name, **options)
+        with _hub() if pretrained is True else nullcontext():
+            net = timm.create_model(name, **options)
     except Exception as error:  # what a missing network raises depends on the versions of three libraries
         if pretrained:
             raise _no_weights(name, pretrained, error) from error
@@ -155,6 +159,23 @@ def _create(name: str, size: int, in_channels: int, pretrained: bool | Path, dro
     if isinstance(pretrained, Path):
         _check_names(net, name, pretrained)
     return net
+
+
+@contextmanager
+def _hub() -> Iterator[None]:
+    """Where the hub of weights does not answer, take what is on the disk at once: it would be tried for a minute."""
+    from huggingface_hub import constants, get_session  # takes half a second to import
+
+    before = constants.HF_HUB_OFFLINE
+    if not before:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=_PATIENCE_S)
+        except Exception:  # of whichever library sends its requests
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _check_names(net: nn.Module, name: str, weights: Path) -> None:
