@@ -50,12 +50,12 @@ def command(root: Path, out: Path, *more: str, backbone: str = "lcnet_035") -> l
 
 def in_two(words: list[str]) -> list[str]:
     """The same command, shared by two processes."""
-    return [words[0], "-m", "torch.distributed.run", "--nproc-per-node", "2", *words[1:]]
+    return [words[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words[1:]]
 
 
 def alone() -> dict[str, str]:
-    """The environment, with a port of its own for processes that find each other."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(20000 + os.getpid() % 20000)}
+    """The environment, for processes of one thread."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow
