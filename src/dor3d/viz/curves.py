@@ -40,9 +40,10 @@ def _loss(axes: Axes, rows: Sequence[Row]) -> bool:
     drawn = _line(axes, rows, "loss", "loss", "black")
     if not drawn:
         return False
-    for name, dash in (("joint", "--"), ("ordinal", ":")):
-        _smooth_line(axes, rows, name, f"{name} part", "0.35", dash)
-    _log_scale(axes, np.concatenate([_series(rows, name)[1] for name in ("loss", "joint", "ordinal")]))
+    parts = [name for name in ("joint", "ordinal") if _series(rows, name)[1].any()]  # offsets have no ordinal part
+    for name in parts:
+        _smooth_line(axes, rows, name, f"{name} part", "0.35", "--" if name == "joint" else ":")
+    _log_scale(axes, np.concatenate([_series(rows, name)[1] for name in ("loss", *parts)]))
     return True
 
 
