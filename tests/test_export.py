@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import torch
 from dor3d.errors import ModelError
 from dor3d.model.checkpoint import save_model
 from dor3d.model.heads.offset import OffsetHead
+from dor3d.model.heads.ordinal import OrdinalHead
 from dor3d.model.network import HandNet, Head, ModelConfig
 from dor3d.runtime import export
 from dor3d.runtime.export import export_onnx, made_up_crops
@@ -20,16 +22,17 @@ FAST = ["lcnet_035", "mobilenetv4_conv_small_035"]
 SLOW = ["compact", "resnet18", "swin-t", "regnetx_002", "edgenext_xx_small"]
 
 
-def trained(backbone: str = "lcnet_035", size: int = 64, head: Head = "ordinal") -> HandNet:
+def trained(backbone: str = "lcnet_035", size: int = 64, head: Head = "ordinal", **options: object) -> HandNet:
     """A network with outputs far from its beginning, and batch statistics of some data."""
     torch.manual_seed(0)
-    net = HandNet(ModelConfig(backbone=backbone, size=size, head=head, relief=head == "offset"))
+    net = HandNet(ModelConfig(backbone=backbone, size=size, head=head, relief=head == "offset", **options))  # type: ignore[arg-type]
     with torch.no_grad():
         for seed in range(3):
             net(torch.from_numpy(made_up_crops(8, size, seed)))
         logits = net.eval()(torch.from_numpy(made_up_crops(8, size))).logits
     if isinstance(net.head, OffsetHead):
         net.head.weights.weight.data *= 10  # about as sharp as trained ones are
+    if not isinstance(net.head, OrdinalHead):
         return net
     for conv, axis in zip((net.head.conv_x, net.head.conv_y, net.head.conv_z), logits, strict=True):
         spread = (axis - axis.mean(0)).std().item()
@@ -52,6 +55,23 @@ def test_the_file_agrees_with_the_network(backbone: str, half: bool, head: Head,
         assert points.dtype == sigma.dtype == np.float32
         np.testing.assert_allclose(points, expected.points.numpy(), atol=1.0 if half else 0.01)
         np.testing.assert_allclose(sigma, expected.sigma.numpy(), atol=1.0 if half else 0.05)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"monotone": True},
+        {"positions": "learned"},
+        {"level": "neck"},
+        {"head": "offset", "level": "last", "anchors": 4},
+        {"head": "pixel-offset"},
+        {"head": "heatmap"},
+        {"head": "coordinate"},
+    ],
+    ids=str,
+)
+def test_every_head_is_exported(options: dict[str, Any], tmp_path: Path) -> None:
+    assert export_onnx(trained(**options), tmp_path / "net.onnx") <= 0.3
 
 
 @pytest.mark.slow

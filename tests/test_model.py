@@ -3,6 +3,7 @@
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -12,10 +13,13 @@ from huggingface_hub import constants
 from dor3d.errors import ModelError
 from dor3d.model.backbone import ALIASES, Trunk
 from dor3d.model.checkpoint import WEIGHTS, load_model, load_weights, save_model, write_tensors
+from dor3d.model.heads.heatmap import HeatmapHead
 from dor3d.model.heads.offset import OffsetHead
-from dor3d.model.heads.ordinal import OrdinalHead, PairConv
+from dor3d.model.heads.ordinal import OrdinalHead, PairConv, survival_log_odds
+from dor3d.model.heads.pixel_offset import PixelOffsetHead
 from dor3d.model.inputs import Relief, uv_maps
 from dor3d.model.network import HandNet, ModelConfig, parameter_count
+from dor3d.model.prediction import Maps
 from dor3d.ordinal import Discretisation
 from dor3d.train.losses import hand_loss
 
@@ -23,26 +27,47 @@ TWO_MAPS = ["lcnet_035", "regnetx_002", "edgenext_xx_small", "starnet_s050"]
 ONE_MAP = ["mobilenetv4_conv_small_035", "mobilenetv3_small_050"]
 LARGE_TWO_MAPS = ["resnet18", "swin-t", "fasternet_t0", "convnext_atto"]
 LARGE_ONE_MAP = ["compact", "efficientnet_lite0", "mobileone_s0", "hgnetv2_b0"]
-HEADS = ["ordinal", "offset"]
+HEADS: dict[str, dict[str, Any]] = {
+    "ordinal": {},
+    "offset": {"head": "offset"},
+    "monotone": {"monotone": True},
+    "learned": {"positions": "learned"},
+    "ordinal on the neck": {"level": "neck"},
+    "anchors": {"head": "offset", "level": "last", "anchors": 4},
+    "pixel-offset": {"head": "pixel-offset"},
+    "heatmap": {"head": "heatmap"},
+    "coordinate": {"head": "coordinate"},
+}
+ORDINAL = ("ordinal", "monotone", "learned", "ordinal on the neck")
 FAST = TWO_MAPS + ONE_MAP
 ALL = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE_TWO_MAPS + LARGE_ONE_MAP)]
+QUICK = ("lcnet_035", "mobilenetv4_conv_small_035")  # with every head; the others with the first two
 each_backbone = pytest.mark.parametrize("backbone", ALL)
 each_head = pytest.mark.parametrize("head", HEADS)
+each_pair = pytest.mark.parametrize(
+    ("backbone", "head"),
+    [
+        pytest.param(b, h, marks=[] if b in QUICK or (b in FAST and h in ("ordinal", "offset")) else [pytest.mark.slow])
+        for b in [*FAST, *LARGE_TWO_MAPS, *LARGE_ONE_MAP]
+        for h in HEADS
+    ],
+)
 
 
 def small(backbone: str, **changes: object) -> ModelConfig:
     return ModelConfig(**{"backbone": backbone, "size": 64, **changes})  # type: ignore[arg-type]
 
 
-@each_head
-@each_backbone
+@each_pair
 def test_forward_and_backward(backbone: str, head: str) -> None:
-    config = small(backbone, head=head)
+    config = small(backbone, **HEADS[head])
     net = HandNet(config)
     prediction = net(torch.rand(2, 1, 64, 64) * 2 - 1)
     assert prediction.points.shape == prediction.sigma.shape == (2, 21, 3)
-    shapes = [(2, 21, 2, 32), (2, 21, 2, 32), (2, 21, 4, 75)] if head == "ordinal" else []
-    assert [tuple(axis.shape) for axis in prediction.logits] == shapes
+    positions = {"coordinate": (1, 1, 1), "ordinal on the neck": (8, 8, 64)}.get(head, (2, 2, 4))
+    shapes = [(2, 21, n, k) for n, k in zip(positions, (32, 32, 75), strict=True)]
+    taught = head in (*ORDINAL, "coordinate")
+    assert [tuple(axis.shape) for axis in prediction.logits] == (shapes if taught else [])
     assert torch.isfinite(prediction.points).all()
     assert (prediction.sigma >= 0).all()
     hand_loss(prediction, torch.rand(2, 21, 3) * 64, config.discretisations()).total.backward()
@@ -51,10 +76,9 @@ def test_forward_and_backward(backbone: str, head: str) -> None:
     assert len(used) == len(list(net.parameters()))
 
 
-@each_head
-@each_backbone
+@each_pair
 def test_save_and_load_keep_the_outputs(backbone: str, head: str, tmp_path: Path) -> None:
-    net = HandNet(small(backbone, head=head, relief=head == "offset")).eval()
+    net = HandNet(small(backbone, **HEADS[head], relief=head == "offset")).eval()
     save_model(tmp_path, net)
     again = load_model(tmp_path)
     crop = torch.rand(1, 1, 64, 64)
@@ -62,11 +86,10 @@ def test_save_and_load_keep_the_outputs(backbone: str, head: str, tmp_path: Path
     assert torch.equal(net(crop).points, again(crop).points)
 
 
-@each_head
-@each_backbone
+@each_pair
 def test_folding_changes_nothing(backbone: str, head: str) -> None:
     torch.manual_seed(0)
-    net = HandNet(small(backbone, head=head)).double()  # an untrained network magnifies rounding
+    net = HandNet(small(backbone, **HEADS[head])).double()  # an untrained network magnifies rounding
     for norm in (m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)):
         norm.momentum = None  # plain means: statistics of the data alone, so that merged branches can be got wrong
     for _ in range(2):
@@ -75,7 +98,7 @@ def test_folding_changes_nothing(backbone: str, head: str) -> None:
     before, after = net.eval()(crop), net.folded()(crop)
     torch.testing.assert_close(after.points, before.points, atol=1e-3, rtol=0)
     torch.testing.assert_close(after.sigma, before.sigma, atol=1e-2, rtol=0)
-    if head == "ordinal":
+    if head in ORDINAL:
         assert parameter_count(net.folded()) < parameter_count(net)
 
 
@@ -191,7 +214,7 @@ def test_sigma_counts_disagreement_between_positions() -> None:
 
 @each_head
 def test_decode_stays_in_float32_under_autocast(head: str) -> None:
-    net = HandNet(small("lcnet_035", head=head)).eval()
+    net = HandNet(small("lcnet_035", **HEADS[head])).eval()
     crop = torch.rand(2, 1, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
         low = net(crop)
@@ -232,12 +255,85 @@ def test_convention_offset_head_layout() -> None:
     head.answers.weight.data[2 * joints + 2] = 0.01  # joint 2 is deep where the feature is
     features = torch.zeros(1, 1, grid, grid)
     features[0, 0, 3, 1] = 100.0
-    points, sigma, _ = head(features)
+    points, sigma, _ = head(Maps(features, features, torch.zeros(1, 1, size, size)))
     torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 150.0]))  # all cells alike: the middle
     torch.testing.assert_close(points[0, 1], torch.tensor([12.0, 30.0, 150.0]))
     torch.testing.assert_close(points[0, 2], torch.tensor([16.0, 16.0, 210.0]))
     assert sigma[0, 1, 0] < 0.01  # one cell alone speaks
     assert sigma[0, 0, 0].item() == pytest.approx(8 * (15 / 12) ** 0.5, rel=1e-3)  # four even columns, 8 px apart
+
+
+def test_anchors_lie_evenly_and_read_the_map_of_their_axis() -> None:
+    """Two anchors along a side: channel (row, column) of a cell; the plane reads F_xy, the depth F_z."""
+    head = OffsetHead(1, 2, 1, 32, 300.0, anchors=2)
+    for conv in (head.weights, head.answers):
+        torch.nn.init.zeros_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+    head.weights.weight.data[1] = 1.0  # the upper right anchor of a cell looks at F_xy
+    head.answers.weight.data[8] = 0.001  # the upper left one is deep where F_z is
+    head.weights.bias.data[4] = 50.0  # and speaks for the depth
+    xy, z = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 100.0)
+    xy[0, 0, 1, 0] = 100.0
+    points, _, _ = head(Maps(xy, z, torch.zeros(1, 1, 32, 32)))
+    torch.testing.assert_close(points[0, 0], torch.tensor([12.0, 20.0, 156.0]))
+    assert head.places[:, :4].tolist() == [[4.0, 20.0, 4.0, 20.0], [4.0, 4.0, 20.0, 20.0]]  # the first of each cell
+
+
+def test_pixels_without_a_reading_say_nothing() -> None:
+    """A flat patch of hand: only its pixels answer, from their own places and depth."""
+    head = PixelOffsetHead(4, 4, 1, 32, 300.0).eval()
+    for conv in (head.offsets.weights, head.offsets.answers):
+        torch.nn.init.zeros_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+    crop = torch.ones(2, 1, 32, 32)
+    crop[0, 0, 8:16, 20:28] = -0.5
+    features = torch.rand(2, 4, 4, 4)
+    points, sigma, _ = head(Maps(features, features, crop))
+    torch.testing.assert_close(points[0, 0], torch.tensor([24.0, 12.0, 75.0]))
+    torch.testing.assert_close(points[1, 0], torch.tensor([16.0, 16.0, 300.0]))  # an empty crop: finite
+    assert sigma[0, 0, 2] < 0.01
+
+
+def test_a_joint_is_the_mean_of_its_heatmap() -> None:
+    head = HeatmapHead(2, 2, 1, 32, 300.0, width=4).eval()
+    torch.nn.init.zeros_(head.maps.weight)
+    head.maps.bias.data[:] = torch.tensor([0.0, 0.5])
+    features = torch.rand(1, 2, 2, 2)
+    points, sigma, _ = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
+    torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 180.0]))
+    assert sigma[0, 0, 0].item() == pytest.approx(32 / 12**0.5, rel=1e-2)
+    heat, _ = head.heat_and_depth(Maps(features, features, torch.zeros(1, 1, 32, 32)))
+    assert heat.shape == (1, 1, 256) and heat.sum().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("head", ["monotone", "coordinate"])
+def test_some_survival_curves_fall_by_construction(head: str) -> None:
+    net = HandNet(small("lcnet_035", **HEADS[head])).eval()
+    crop = torch.rand(2, 1, 64, 64) * 2 - 1
+    assert all((axis.diff(dim=-1) <= 1e-5).all() for axis in net(crop).logits)
+    ordinary = HandNet(small("lcnet_035")).eval()
+    assert any((axis.diff(dim=-1) > 1e-3).any() for axis in ordinary(crop).logits)
+
+
+def test_a_distribution_is_worth_its_survival_curve() -> None:
+    """All the mass in interval 3: beyond t_0 ... t_3, not beyond t_4; the decode is the interval's upper end."""
+    logits = torch.full((1, 8), -30.0)
+    logits[0, 3] = 30.0
+    prob = survival_log_odds(logits).sigmoid()
+    torch.testing.assert_close(prob[0], (torch.arange(8) <= 3).float(), atol=1e-5, rtol=0)
+    spread = survival_log_odds(torch.zeros(1, 8)).sigmoid()
+    torch.testing.assert_close(spread[0], 1 - torch.arange(8) / 8, atol=1e-5, rtol=0)
+
+
+def test_learned_weights_choose_positions() -> None:
+    """Equal at first thought, one row alone when its weight is large: then the joint is what that row says."""
+    disc = Discretisation.uniform(64.0, 32)
+    codec = OrdinalHead(4, 2, 1, (disc, disc, disc)).codec_x
+    logits = torch.stack([torch.where(torch.arange(32) < n, 50.0, -50.0) for n in (5, 15)])[None, None]
+    for weights, expected in (([0.5, 0.5], 20.0), ([1.0, 0.0], 10.0), ([0.25, 0.75], 25.0)):
+        mean, sigma = codec(logits, torch.tensor(weights)[None, None])
+        assert mean.item() == pytest.approx(expected, abs=1e-3)
+    assert sigma.item() == pytest.approx(10 * (0.75 / 1) ** 0.5, rel=0.02)
 
 
 def test_an_offset_head_needs_three_strides() -> None:

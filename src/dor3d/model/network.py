@@ -1,8 +1,8 @@
 """The network: a crop in, crop points and their standard deviations out.
 
 Source: DOR3D-Net (Figures 2 and 3). The in-plane coordinate maps U = j / W and V = i / H are made inside the forward
-and concatenated to the depth (section 3.1), so a caller hands over a one-channel crop. The `offset` head on a neck, and
-the relief channels, are not the paper's: a small network learns from fewer samples with them (docs/log.md).
+and concatenated to the depth (section 3.1), so a caller hands over a one-channel crop. Heads on a neck, and the relief
+channels, are not the paper's: a small network learns from fewer samples with them (docs/log.md).
 """
 
 import dataclasses
@@ -18,18 +18,31 @@ from torch import Tensor, nn
 
 from dor3d.errors import ModelError
 from dor3d.model.backbone import Trunk, reparameterised
+from dor3d.model.heads.coordinate import CoordinateHead
+from dor3d.model.heads.heatmap import HeatmapHead
 from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
+from dor3d.model.heads.pixel_offset import PixelOffsetHead
 from dor3d.model.inputs import Relief, uv_maps
 from dor3d.model.neck import Neck
-from dor3d.model.prediction import Prediction
+from dor3d.model.prediction import Maps, Prediction
 from dor3d.ordinal import Discretisation, Labels
 from dor3d.skeleton import JOINTS
 
 Spacing = Literal["normal", "uniform"]
 Features = Literal["xy_z", "xyz"]
-Head = Literal["ordinal", "offset"]
-_CHOICES = {"head": Head, "z_discretisation": Spacing, "labels": Labels, "features": Features}
+Head = Literal["ordinal", "offset", "pixel-offset", "heatmap", "coordinate"]
+Level = Literal["own", "last", "neck"]
+Positions = Literal["equal", "learned"]
+_ON_NECK = ("offset", "pixel-offset", "coordinate")  # heads that stand on the neck unless told otherwise
+_CHOICES = {
+    "head": Head,
+    "level": Level,
+    "positions": Positions,
+    "z_discretisation": Spacing,
+    "labels": Labels,
+    "features": Features,
+}
 CELL = 32  # backbones reduce by this much; a crop's side is a multiple of it
 
 
@@ -42,8 +55,13 @@ class ModelConfig:
         joints: names of the joints, in the order of the output.
         size: side S of the crop in pixels, a multiple of 32.
         cube_mm: what a crop holds: in-plane side and depth D, in mm.
-        head: `ordinal` (the paper), on the last stage's maps; or `offset`, on a map of stride 8 that a neck merges.
+        head: `ordinal` (the paper), `offset`, `pixel-offset`, `heatmap` or `coordinate`; see model/heads.
+        level: which maps it stands on: the `last` stage's, or the `neck`'s of stride 8; `own`: the last for `ordinal`
+            and `heatmap`, the neck for the others.
         neck: channels of the neck.
+        anchors: of `offset`, along each side of a cell.
+        monotone: of `ordinal`: survival curves that fall by construction.
+        positions: of `ordinal`: the mean over positions, `equal` (the paper), or `learned` weights.
         xy_bins: thresholds of x and of y; 0: S / 2 (the paper).
         z_bins: thresholds of z; 0: D / 4 (the paper).
         z_discretisation, z_levels: `normal` with that many levels, or `uniform`.
@@ -61,7 +79,11 @@ class ModelConfig:
     size: int = 128
     cube_mm: tuple[float, float] = (280.0, 300.0)
     head: Head = "ordinal"
+    level: Level = "own"
     neck: int = 128
+    anchors: int = 1
+    monotone: bool = False
+    positions: Positions = "equal"
     xy_bins: int = 0
     z_bins: int = 0
     z_discretisation: Spacing = "normal"
@@ -82,6 +104,11 @@ class ModelConfig:
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
+
+    @property
+    def on_neck(self) -> bool:
+        """Whether the head stands on the neck's map."""
+        return self.level == "neck" or (self.level == "own" and self.head in _ON_NECK)
 
     def discretisations(self) -> tuple[Discretisation, Discretisation, Discretisation]:
         """Of x and y (px) and z (mm)."""
@@ -124,23 +151,26 @@ class HandNet(nn.Module):
         self.relief = Relief() if config.relief else None
         channels = 1 + 2 * config.uv_maps + (Relief.channels if config.relief else 0)
         self.trunk = Trunk(config.backbone, config.size, channels, pretrained, config.drop_path)
-        self.two_maps = self.trunk.two_maps and config.features == "xy_z"
-        joints = len(config.joints)
+        self.two_maps = self.trunk.two_maps and config.features == "xy_z" and not config.on_neck
         self.neck: Neck | None = None
-        self.head: OrdinalHead | OffsetHead
-        if config.head == "offset":
+        channels, grid = self.trunk.channels, self.trunk.grid
+        if config.on_neck:
             self.neck = Neck(self.trunk.pyramid_channels(), config.neck)
-            self.head = OffsetHead(config.neck, config.size // 8, joints, config.size, config.cube_mm[1])
-        else:
-            self.head = OrdinalHead(self.trunk.channels, self.trunk.grid, joints, config.discretisations())
+            channels, grid = config.neck, config.size // 8
+        self.head = _head(config, channels, grid)
 
     def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
         """Normalised depth in [-1, 1] to crop points (p px, q px, r mm) and their sigma, both [B, A, 3]."""
+        return self.head(self.maps(crop))
+
+    def maps(self, crop: Float[Tensor, "b 1 s s"]) -> Maps:
+        """What the head reads."""
         x = self._channels(crop)
         if self.neck is not None:
-            return self.head(self.neck(*self.trunk.pyramid(x)))
+            merged = self.neck(*self.trunk.pyramid(x))
+            return Maps(merged, merged, crop)
         xy, z = self.trunk(x)
-        return self.head(xy if self.two_maps else z, z)
+        return Maps(xy if self.two_maps else z, z, crop)
 
     def _channels(self, crop: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c s s"]:
         channels = [crop]
@@ -156,6 +186,26 @@ class HandNet(nn.Module):
         net.trunk = reparameterised(net.trunk)
         net.head.fold()
         return net
+
+
+AnyHead = OrdinalHead | OffsetHead | PixelOffsetHead | HeatmapHead | CoordinateHead
+
+
+def _head(config: ModelConfig, channels: int, grid: int) -> AnyHead:
+    joints, size, depth_mm = len(config.joints), config.size, config.cube_mm[1]
+    match config.head:
+        case "ordinal":
+            learned = config.positions == "learned"
+            discs = config.discretisations()
+            return OrdinalHead(channels, grid, joints, discs, monotone=config.monotone, learned=learned)
+        case "offset":
+            return OffsetHead(channels, grid, joints, size, depth_mm, anchors=config.anchors)
+        case "pixel-offset":
+            return PixelOffsetHead(channels, grid, joints, size, depth_mm)
+        case "heatmap":
+            return HeatmapHead(channels, grid, joints, size, depth_mm)
+        case "coordinate":
+            return CoordinateHead(channels, grid, joints, config.discretisations())
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -1,9 +1,22 @@
-"""What every head returns."""
+"""What every head takes and returns."""
 
 from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
+
+
+class Maps(NamedTuple):
+    """What a head reads of a batch of crops.
+
+    Attributes:
+        xy, z: feature maps for the coordinates in the plane and for the depth; the same one where there is but one.
+        crop: the network's input, for heads that look at the pixels again.
+    """
+
+    xy: Float[Tensor, "b f h h"]
+    z: Float[Tensor, "b f h h"]
+    crop: Float[Tensor, "b 1 s s"]
 
 
 class Prediction(NamedTuple):

@@ -1,1 +1,4 @@
-"""Heads: feature maps in, joints out. A head is an `nn.Module` that turns (F_xy, F_z) into a `Prediction`."""
+"""Heads: feature maps in, joints out.
+
+A head is an `nn.Module` that turns `Maps` into a `Prediction`; its `fold` makes it ready for export.
+"""

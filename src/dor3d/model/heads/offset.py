@@ -1,53 +1,106 @@
-"""Dense offsets with learned weights: every cell of a map says where each joint is, and how much it knows of it.
+"""Dense offsets with learned weights: every anchor of a map says where each joint is, and how much it knows of it.
 
 In the way of A2J (Xiong et al., "A2J: anchor-to-joint regression network for 3D articulated pose estimation from a
-single depth image", ICCV 2019): the cells are its anchors, one each. Differences: the depth has weights of its own, and
-the spread of the answers is the joint's standard deviation.
+single depth image", ICCV 2019): anchors lie evenly in each cell of the map; two maps serve the plane and the depth.
+Differences: the depth has weights of its own, and the spread of the answers is the joint's standard deviation.
 """
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from dor3d.model.prediction import Prediction
+from dor3d.model.prediction import Maps, Prediction
 
-_DEPTH_SCALE = 0.2  # of the cube's depth: what an answer of 1 means
+DEPTH_SCALE = 0.2  # of the cube's depth: what an answer of 1 means
+
+
+class Votes(NamedTuple):
+    """What the anchors say: weights (each a softmax over anchors) and answers, [B, 1 or 2, A, anchors]."""
+
+    plane_weights: Float[Tensor, "b 1 a n"]
+    plane: Float[Tensor, "b 2 a n"]  # px
+    depth_weights: Float[Tensor, "b 1 a n"]
+    depth: Float[Tensor, "b 1 a n"]  # mm
 
 
 class OffsetHead(nn.Module):
-    """A map to joints.
+    """Maps to joints.
 
     Args:
-        channels, grid: of the map.
+        channels, grid: of the maps.
         joints: number of joints, A.
         size: side of the crop in pixels.
         depth_mm: the cube's depth D.
+        anchors: along each side of a cell; A2J has 4.
+        unit: pixels that an answer of 1 means; a cell's side by default.
     """
 
     places: Tensor
 
-    def __init__(self, channels: int, grid: int, joints: int, size: int, depth_mm: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        grid: int,
+        joints: int,
+        size: int,
+        depth_mm: float,
+        *,
+        anchors: int = 1,
+        unit: float | None = None,
+    ) -> None:
         super().__init__()
-        self.joints, self.cell, self.depth_mm = joints, size / grid, depth_mm
-        self.weights = nn.Conv2d(channels, 2 * joints, 1)  # of the answers in the plane, and in depth
-        self.answers = nn.Conv2d(channels, 3 * joints, 1)
-        middles = (torch.arange(grid) + 0.5) * self.cell
-        rows, columns = torch.meshgrid(middles, middles, indexing="ij")
-        self.register_buffer("places", torch.stack([columns, rows]).flatten(1), persistent=False)
+        self.joints, self.depth_mm, self.unit = joints, depth_mm, unit or size / grid
+        self.weights = nn.Conv2d(channels, 2 * joints * anchors**2, 1)  # of the answers in the plane, and in depth
+        self.answers = nn.Conv2d(channels, 3 * joints * anchors**2, 1)
+        self.register_buffer("places", _places(size, grid, anchors), persistent=False)
 
-    def forward(self, features: Float[Tensor, "b f h h"]) -> Prediction:
-        """Weighted means of all cells' answers (px, px, mm) and their standard deviations, in float32 always."""
-        b = features.shape[0]
-        # a softmax over the last axis, with a channel's cells side by side
-        weights = self.weights(features).float().reshape(b, 2, self.joints, -1).softmax(-1)
-        answers = self.answers(features).float().reshape(b, 3, self.joints, -1)
-        plane = self.places[:, None] + answers[:, :2] * self.cell
-        depth = (answers[:, 2:] * _DEPTH_SCALE + 0.5) * self.depth_mm
-        mean_plane, sigma_plane = _moments(weights[:, :1], plane)
-        mean_depth, sigma_depth = _moments(weights[:, 1:], depth)
-        return Prediction(
-            torch.cat([mean_plane, mean_depth], 1).transpose(1, 2),
-            torch.cat([sigma_plane, sigma_depth], 1).transpose(1, 2),
+    def forward(self, maps: Maps) -> Prediction:
+        """Weighted means of all anchors' answers (px, px, mm) and their standard deviations, in float32 always."""
+        return mean_of(self.votes(maps.xy, maps.z))
+
+    def votes(
+        self,
+        xy: Float[Tensor, "b f h h"],
+        z: Float[Tensor, "b f h h"],
+        ground_mm: Float[Tensor, "b n"] | None = None,
+        seen: Float[Tensor, "b n"] | None = None,
+    ) -> Votes:
+        """What each anchor says.
+
+        Args:
+            xy, z: the maps.
+            ground_mm: the depth that an anchor's answer is added to; the cube's middle by default.
+            seen: an anchor's chances before it looks, as log-odds; all the same by default.
+        """
+        plane_weights, depth_weights = self._parts(self.weights, xy, z, 1)
+        if seen is not None:
+            plane_weights, depth_weights = (w + seen[:, None, None] for w in (plane_weights, depth_weights))
+        plane, depth = self._parts(self.answers, xy, z, 2)
+        ground = self.depth_mm / 2 if ground_mm is None else ground_mm[:, None, None]
+        return Votes(
+            plane_weights.softmax(-1),
+            self.places[:, None] + plane * self.unit,
+            depth_weights.softmax(-1),
+            ground + depth * (DEPTH_SCALE * self.depth_mm),
+        )
+
+    def _parts(self, conv: nn.Conv2d, xy: Tensor, z: Tensor, plane: int) -> tuple[Tensor, Tensor]:
+        """The convolution's outputs [B, kinds, A, anchors] for the plane (`plane` kinds) and, from z, for the depth."""
+        kinds = plane + 1
+        channels = conv.out_channels // kinds * plane
+        if xy is z:
+            first, rest = conv(xy).split([channels, conv.out_channels - channels], 1)
+        else:
+            bias = conv.bias if conv.bias is not None else xy.new_zeros(conv.out_channels)
+            first = F.conv2d(xy, conv.weight[:channels], bias[:channels])
+            rest = F.conv2d(z, conv.weight[channels:], bias[channels:])
+        # a joint's anchors side by side: a softmax over the last axis
+        return (
+            first.float().reshape(xy.shape[0], plane, self.joints, -1),
+            rest.float().reshape(xy.shape[0], 1, self.joints, -1),
         )
 
     def fold(self) -> "OffsetHead":
@@ -55,7 +108,27 @@ class OffsetHead(nn.Module):
         return self
 
 
-def _moments(weights: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+def _places(size: int, grid: int, anchors: int) -> Float[Tensor, "2 n"]:
+    """Where anchors lie (px): for each anchor of a cell, in the order of the channels, all cells."""
+    cell = size / grid
+    inner = (torch.arange(anchors) + 0.5) / anchors
+    along = (torch.arange(grid)[None, :] + inner[:, None]) * cell  # [anchors, grid]
+    rows = along[:, None, :, None].expand(anchors, anchors, grid, grid)
+    columns = along[None, :, None, :].expand(anchors, anchors, grid, grid)
+    return torch.stack([columns.flatten(), rows.flatten()])
+
+
+def mean_of(votes: Votes) -> Prediction:
+    """Weighted means and standard deviations."""
+    mean_plane, sigma_plane = moments(votes.plane_weights, votes.plane)
+    mean_depth, sigma_depth = moments(votes.depth_weights, votes.depth)
+    return Prediction(
+        torch.cat([mean_plane, mean_depth], 1).transpose(1, 2),
+        torch.cat([sigma_plane, sigma_depth], 1).transpose(1, 2),
+    )
+
+
+def moments(weights: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and standard deviation over the last axis."""
     mean = (weights * answers).sum(-1)
     variance = (weights * (answers - mean[..., None]).square()).sum(-1)

@@ -13,6 +13,10 @@ Ours where the paper is silent: the softmax of a pair is computed as the sigmoid
 the difference is taken between the weights rather than the outputs, which is equal too and halves the work. Biases
 start at a survival curve whose middle is the crop's and whose spread is a quarter of the crop, so that training starts
 from the centre with open gradients. Sigma is the spread that the survival curves describe.
+
+Options that are ours: `monotone` reads the K numbers of a position as a distribution over the intervals, so that its
+survival curve falls by construction (the paper supervises the order and nothing keeps it); `learned` position weights
+let each joint trust some positions more than others, where Eq. 2 takes their mean.
 """
 
 import math
@@ -24,11 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dor3d.errors import ModelError
-from dor3d.model.prediction import Prediction
+from dor3d.model.prediction import Maps, Prediction
 from dor3d.ordinal import Discretisation, decode, variance
 
 PRIOR_SPREAD = 0.25  # of the extent: the standard deviation of the initial survival curve
 WEIGHT_SCALE = 0.1  # standard deviation of the initial logits around the prior, for features of unit size
+
+
+_TINY = 1e-6  # a probability; keeps log-odds within 14
 
 
 class Axes(NamedTuple):
@@ -54,14 +61,27 @@ class AxisCodec(nn.Module):
         for name in ("starts", "widths", "squares", "breaks", "jumps"):
             self.register_buffer(name, torch.from_numpy(getattr(disc, name).copy()), persistent=False)
 
-    def forward(self, logits: Float[Tensor, "b a p k"]) -> tuple[Float[Tensor, "b a"], Float[Tensor, "b a"]]:
-        """Coordinates (mean over positions, Eq. 2) and their standard deviations."""
+    def forward(
+        self, logits: Float[Tensor, "b a p k"], weights: Float[Tensor, "b a p"] | None = None
+    ) -> tuple[Float[Tensor, "b a"], Float[Tensor, "b a"]]:
+        """Coordinates (mean over positions, Eq. 2, or a weighted one) and their standard deviations."""
         prob = logits.sigmoid()
         each = decode(prob, self)
-        mean = each.mean(-1)
-        within = variance(prob, self).mean(-1)
-        between = (each - mean[..., None]).square().mean(-1)
+        mean = _mean(each, weights)
+        within = _mean(variance(prob, self), weights)
+        between = _mean((each - mean[..., None]).square(), weights)
         return mean, (within + between).sqrt()
+
+
+def _mean(each: Tensor, weights: Tensor | None) -> Tensor:
+    return each.mean(-1) if weights is None else (weights * each).sum(-1)
+
+
+def survival_log_odds(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
+    """The log-odds of c >= t_k under a softmax over the K intervals: never rising in k."""
+    prob = logits.softmax(-1)
+    less = prob.cumsum(-1) - prob  # of the intervals below t_k; a product of matrices would lose bits under autocast
+    return ((1 - less).clamp(min=0) + _TINY).log() - (less + _TINY).log()
 
 
 class PairConv(nn.Conv2d):
@@ -104,6 +124,8 @@ class OrdinalHead(nn.Module):
         channels, grid: of both feature maps.
         joints: number of joints, A.
         discretisations: of x (px), y (px) and z (mm); K_x and K_y must be multiples of `grid`.
+        monotone: make each survival curve fall by construction.
+        learned: weigh positions instead of taking their mean.
 
     Raises ModelError when thresholds cannot be dealt out to the map's columns.
     """
@@ -114,24 +136,29 @@ class OrdinalHead(nn.Module):
         grid: int,
         joints: int,
         discretisations: tuple[Discretisation, Discretisation, Discretisation],
+        *,
+        monotone: bool = False,
+        learned: bool = False,
     ) -> None:
         super().__init__()
         discs = Axes(*discretisations)
         for axis, disc in (("x", discs.x), ("y", discs.y)):
             if disc.k % grid:
                 raise ModelError(f"Thresholds of {axis} must fill the map's {grid} cells evenly", got=disc.k)
-        self.joints, self.grid = joints, grid
+        self.joints, self.grid, self.monotone = joints, grid, monotone
         self.codec_x, self.codec_y, self.codec_z = (AxisCodec(d) for d in discs)
         self.conv_x: nn.Conv2d = PairConv(channels, joints * discs.x.k // grid)
         self.conv_y: nn.Conv2d = PairConv(channels, joints * discs.y.k // grid)
         self.conv_z: nn.Conv2d = PairConv(channels, joints * discs.z.k)
+        self.weights_xy = nn.Conv2d(channels, 2 * joints, 1) if learned else None
+        self.weights_z = nn.Conv2d(channels, joints, 1) if learned else None
         self._start(discs)
 
-    def forward(self, xy: Float[Tensor, "b f h h"], z: Float[Tensor, "b f h h"]) -> Prediction:
+    def forward(self, maps: Maps) -> Prediction:
         """Decode both maps; in float32 whatever the maps' precision, since a half-precision sum moves in steps."""
-        logits = self.logits(xy, z)
+        logits, weights = self.logits(maps.xy, maps.z), self._weights(maps.xy, maps.z)
         codecs = (self.codec_x, self.codec_y, self.codec_z)
-        pairs = [codec(axis) for codec, axis in zip(codecs, logits, strict=True)]
+        pairs = [codec(axis, some) for codec, axis, some in zip(codecs, logits, weights, strict=True)]
         points = torch.stack([mean for mean, _ in pairs], -1)
         sigma = torch.stack([spread for _, spread in pairs], -1)
         return Prediction(points, sigma, tuple(logits))
@@ -142,10 +169,22 @@ class OrdinalHead(nn.Module):
         x = self.conv_x(xy).view(b, -1, self.joints, h, w)  # b c a h w
         y = self.conv_y(xy).view(b, -1, self.joints, h, w)
         depth = self.conv_z(z).view(b, -1, self.joints, h * w)  # b k a p
-        return Axes(
+        axes = Axes(
             x.permute(0, 2, 3, 4, 1).reshape(b, self.joints, h, -1).float(),
             y.permute(0, 2, 4, 3, 1).reshape(b, self.joints, w, -1).float(),
             depth.permute(0, 2, 3, 1).float(),
+        )
+        return Axes(*(survival_log_odds(axis) for axis in axes)) if self.monotone else axes
+
+    def _weights(self, xy: Float[Tensor, "b f h h"], z: Float[Tensor, "b f h h"]) -> Axes:
+        """How much each position counts per axis, [B, A, positions], or None where all count the same."""
+        if self.weights_xy is None or self.weights_z is None:
+            return Axes(None, None, None)
+        plane = self.weights_xy(xy).float().unflatten(1, (2, self.joints))  # b 2 a h w
+        return Axes(
+            plane[:, 0].mean(-1).softmax(-1),
+            plane[:, 1].mean(-2).softmax(-1),
+            self.weights_z(z).float().flatten(2).softmax(-1),
         )
 
     @torch.no_grad()
@@ -161,16 +200,19 @@ class OrdinalHead(nn.Module):
         convs, stripes = (self.conv_x, self.conv_y, self.conv_z), (self.grid, self.grid, 1)
         for conv, disc, width in zip(convs, discs, stripes, strict=True):
             if isinstance(conv, PairConv):
-                conv.start(_prior(disc, width).repeat_interleave(self.joints))
+                conv.start(_prior(disc, width, self.monotone).repeat_interleave(self.joints))
 
 
-def _prior(disc: Discretisation, stripes: int) -> Float[Tensor, "c"]:
-    """Log-odds of a Gaussian survival curve around the middle, for the channels of one stripe.
+def _prior(disc: Discretisation, stripes: int, monotone: bool) -> Float[Tensor, "c"]:
+    """Log-odds of a Gaussian survival curve around the middle, for the channels of one stripe; or its distribution.
 
     A stripe's channels serve every column alike, so the bias of channel c is the mean over the stripes; the spread
     between the stripes is for the weights to learn.
     """
     points = torch.tensor(disc.thresholds, dtype=torch.float64)
+    if monotone:
+        mass = torch.special.ndtr((points - disc.extent / 2) / (PRIOR_SPREAD * disc.extent)).diff()
+        return mass.log().view(stripes, -1).mean(0).float()
     middles = ((points[:-1] + points[1:]) / 2 - disc.extent / 2) / (PRIOR_SPREAD * disc.extent)
     survival = torch.special.ndtr(-middles)
     return torch.logit(survival).view(stripes, -1).mean(0).float()
