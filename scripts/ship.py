@@ -106,7 +106,9 @@ On the frozen test sets (version {VERSION}), crops centred 10 mm (1 sd per axis)
 def _head(model: ModelConfig) -> str:
     if model.head == "offset":
         return f"dense offsets with learned weights, on a map of stride 8 ({model.neck} channels)"
-    return f"dense ordinal regression, {model.labels} labels, {model.z_discretisation} discretisation in depth"
+    if model.head == "ordinal":
+        return f"dense ordinal regression, {model.labels} labels, {model.z_discretisation} discretisation in depth"
+    return model.head
 
 
 def keep_checkpoint(run: Path) -> None:
