@@ -6,6 +6,7 @@ from variants import HEADS
 
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.data.testsets import clear_config
+from dor3d.errors import ModelError
 from dor3d.model.heads.heatmap import HeatmapHead
 from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead, PairConv, survival_log_odds
@@ -181,6 +182,19 @@ def test_learned_weights_choose_positions() -> None:
         mean, sigma = codec(logits, torch.tensor(weights)[None, None])
         assert mean.item() == pytest.approx(expected, abs=1e-3)
     assert sigma.item() == pytest.approx(10 * (0.75 / 1) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "offset", "monotone": True}, r"Head offset knows no monotone\. Use --head ordinal"),
+        ({"head": "heatmap", "anchors": 4}, r"Head heatmap knows no anchors"),
+        ({"head": "offset", "anchors": 0}, r"A cell needs anchors; got 0; expected 1 or more"),
+    ],
+)
+def test_options_that_a_head_has_not_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        small("lcnet_035", **options)
 
 
 @each_head

@@ -18,6 +18,7 @@ from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.train.checkpoints import Checkpoints
 from dor3d.train.loop import TrainResult, train
+from dor3d.train.losses import hand_loss
 from dor3d.train.measure import validate
 from dor3d.train.optimizer import make_optimizer, matrices, orthogonalised
 from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
@@ -104,6 +105,21 @@ def test_a_run_leaves_model_config_and_metrics(tmp_path: Path) -> None:
     assert {"loss", "error_mm", "samples_per_s", "lr", "waiting"} <= metrics(tmp_path)[0].keys()
     assert validate(load_model(tmp_path), Balls(1), 6, batch=4).error_mm == pytest.approx(result.validation_mm)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("head", "loss"), [("ordinal", "balanced"), ("offset", "metric")])
+def test_one_batch_is_learnt_by_heart(head: str, loss: str) -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(tiny().model, head=head)  # type: ignore[arg-type]
+    net = HandNet(config)
+    crop, points = Balls(0).batch(0, range(8))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(150):
+        prediction = net(crop)
+        optimizer.zero_grad()
+        hand_loss(prediction, points, config.discretisations(), kind=loss).total.backward()  # type: ignore[arg-type]
+        optimizer.step()
+    assert (net(crop).points - points).abs().mean() < 1.5
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,7 @@ class CachedHands:
             rng = generator(self.seed, epoch, index)
             boxes.append(change_box(self._box(windows, place), self.how, rng))
             lost.append(lost_pixels(self.size, self.how, rng))
-        joints_mm = windows.joints_mm[:, self._columns]
-        return _pack(windows, boxes, np.stack(lost), joints_mm, self.cache.info.camera.project(joints_mm))
+        return _pack(windows, boxes, np.stack(lost), windows.joints_mm[:, self._columns])
 
     def _box(self, windows: Windows, place: int) -> CropBox:
         x, y, z = windows.center_mm[place].tolist()
@@ -158,13 +157,13 @@ def _pack(
     boxes: Sequence[CropBox],
     lost: Bool[ndarray, "b s s"],
     joints_mm: Float[ndarray, "b a 3"],
-    joints_uv: Float[ndarray, "b a 2"],
 ) -> WindowBatch:
     depth = [(unit, box.center_mm[2], 2 / box.cube_mm[1]) for unit, box in zip(windows.unit_mm, boxes, strict=True)]
     points = np.empty(joints_mm.shape, np.float32)
     points[..., 2] = joints_mm[..., 2] - np.array([box.near_mm for box in boxes])[:, None]
-    for place, box in enumerate(boxes):  # `CropBox.to_crop`, with all joints projected at once
-        points[place, :, :2] = box.uv_to_pq(joints_uv[place])
+    # `CropBox.to_crop`, with all joints projected at once: a cache is of one camera
+    for place, uv in enumerate(boxes[0].camera.project(joints_mm)):
+        points[place, :, :2] = boxes[place].uv_to_pq(uv)
     return WindowBatch(
         torch.from_numpy(windows.counts.view(np.int16)),
         torch.from_numpy(np.column_stack([windows.starts, windows.boxes])),

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import timm
 import torch
+from huggingface_hub import constants, get_session
 from jaxtyping import Float
 from safetensors import safe_open
 from timm.utils.model import reparameterize_model
@@ -36,8 +37,8 @@ ALIASES: Final[dict[str, str]] = {
 # Where timm networks keep their stages: a container of stages, or a member that is the last stage itself.
 _CONTAINERS: Final = ("blocks", "stages", "layers")
 _LAST_STAGES: Final = ("layer4", "s4")
-_PATIENCE_S: Final = 5.0  # for the hub's first answer
 _NORMS: Final = ("norm", "norm_pre")
+_PATIENCE_S: Final = 5.0  # for the first answer of the hub of weights
 
 
 class Trunk(nn.Module):
@@ -164,8 +165,6 @@ def _create(name: str, size: int, in_channels: int, pretrained: bool | Path, dro
 @contextmanager
 def _hub() -> Iterator[None]:
     """Where the hub of weights does not answer, take what is on the disk at once: it would be tried for a minute."""
-    from huggingface_hub import constants, get_session  # takes half a second to import
-
     before = constants.HF_HUB_OFFLINE
     if not before:
         try:

@@ -43,6 +43,7 @@ _CHOICES = {
     "labels": Labels,
     "features": Features,
 }
+_ONE_HEADS = {"anchors": "offset", "monotone": "ordinal", "positions": "ordinal"}  # options of one head alone
 CELL = 32  # backbones reduce by this much; a crop's side is a multiple of it
 
 
@@ -104,6 +105,11 @@ class ModelConfig:
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
+        if self.anchors < 1:
+            raise ModelError("A cell needs anchors", got=self.anchors, expected="1 or more along each side")
+        for name, head in _ONE_HEADS.items():
+            if self.head != head and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ModelError(f"Head {self.head} knows no {name}", fix=f"Use --head {head}, or leave {name} out.")
 
     @property
     def on_neck(self) -> bool:

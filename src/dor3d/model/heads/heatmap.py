@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dor3d.model.heads.offset import DEPTH_SCALE, moments
+from dor3d.model.heads.offset import DEPTH_SCALE, anchor_places, moments
 from dor3d.model.prediction import Maps, Prediction
 
 _DOUBLINGS = 3
@@ -34,10 +34,7 @@ class HeatmapHead(nn.Module):
         widths = [channels, *[width] * _DOUBLINGS]
         self.up = nn.Sequential(*(_deconvolution(a, width) for a in widths[:-1]))
         self.maps = nn.Conv2d(width, 2 * joints, 1)  # heat, depth
-        side = grid << _DOUBLINGS
-        middles = (torch.arange(side) + 0.5) * (size / side)
-        rows, columns = torch.meshgrid(middles, middles, indexing="ij")
-        self.register_buffer("places", torch.stack([columns, rows]).flatten(1), persistent=False)
+        self.register_buffer("places", anchor_places(size, grid << _DOUBLINGS, 1), persistent=False)
 
     def forward(self, maps: Maps) -> Prediction:
         """Means and standard deviations under each joint's heatmap (px, px, mm), in float32 always."""

@@ -55,7 +55,7 @@ class OffsetHead(nn.Module):
         self.joints, self.depth_mm, self.unit = joints, depth_mm, unit or size / grid
         self.weights = nn.Conv2d(channels, 2 * joints * anchors**2, 1)  # of the answers in the plane, and in depth
         self.answers = nn.Conv2d(channels, 3 * joints * anchors**2, 1)
-        self.register_buffer("places", _places(size, grid, anchors), persistent=False)
+        self.register_buffer("places", anchor_places(size, grid, anchors), persistent=False)
 
     def forward(self, maps: Maps) -> Prediction:
         """Weighted means of all anchors' answers (px, px, mm) and their standard deviations, in float32 always."""
@@ -108,7 +108,7 @@ class OffsetHead(nn.Module):
         return self
 
 
-def _places(size: int, grid: int, anchors: int) -> Float[Tensor, "2 n"]:
+def anchor_places(size: int, grid: int, anchors: int) -> Float[Tensor, "2 n"]:
     """Where anchors lie (px): for each anchor of a cell, in the order of the channels, all cells."""
     cell = size / grid
     inner = (torch.arange(anchors) + 0.5) / anchors

@@ -7,8 +7,7 @@ mean of what all pixels with a reading say. The map has half the crop's side.
 
 import itertools
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from dor3d.model.heads.offset import OffsetHead, Votes, mean_of
@@ -33,7 +32,7 @@ class PixelOffsetHead(nn.Module):
         super().__init__()
         doublings = (size // (STRIDE * grid)).bit_length() - 1
         widths = [max(channels >> i, min(channels, 64)) for i in range(doublings + 1)]
-        self.up = nn.Sequential(*(_Double(a, b) for a, b in itertools.pairwise(widths)))
+        self.up = nn.Sequential(*(_double(a, b) for a, b in itertools.pairwise(widths)))
         self.offsets = OffsetHead(widths[-1], size // STRIDE, joints, size, depth_mm, unit=size / _CELLS)
 
     def forward(self, maps: Maps) -> Prediction:
@@ -52,12 +51,11 @@ class PixelOffsetHead(nn.Module):
         return self
 
 
-class _Double(nn.Module):
+def _double(channels: int, width: int) -> nn.Sequential:
     """Twice the side, and a convolution that smooths it."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-
-    def forward(self, x: Float[Tensor, "b c h h"]) -> Float[Tensor, "b w h2 h2"]:
-        return F.relu(self.norm(self.conv(F.interpolate(x, scale_factor=2.0))))
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2.0),
+        nn.Conv2d(channels, width, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    )
