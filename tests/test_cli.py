@@ -13,6 +13,7 @@ from dor3d import cli, demo
 from dor3d.errors import InputError, ModelError
 from dor3d.files import whole_file, write_whole
 from dor3d.skeleton import JOINTS
+from dor3d.usage import split_fields
 
 CAMERA = "287,287,160,120"
 
@@ -271,11 +272,27 @@ def test_version(capsys):
 
 
 def test_train_hands_the_recipes_own_fields_over():
-    words, changes = cli._split_train(
-        ["train", "r", "--lr", "3e-4", "--steps", "5", "--resume", "--model.size=64", "--weight-decay", "-1", "--out=x"]
+    words, changes = split_fields(
+        [
+            "train",
+            "r",
+            "--lr",
+            "3e-4",
+            "--steps",
+            "5",
+            "--resume",
+            "--model.size=64",
+            "--weight-decay",
+            "-1",
+            "--out=x",
+        ],
+        cli._VERBS,
     )
     assert words == ["train", "r", "--steps", "5", "--resume", "--out", "x"]
     assert changes == {"lr": "3e-4", "model.size": "64", "weight_decay": "-1"}
+    words, changes = split_fields(["tables", "4", "3", "--seeds", "1", "--batch", "8", "--out", "x"], cli._VERBS)
+    assert words == ["tables", "4", "3", "--seeds", "1", "--out", "x"] and changes == {"batch": "8"}
+    assert split_fields(["demo", "--lr", "1"], cli._VERBS) == (["demo", "--lr", "1"], {})
 
 
 def test_a_missing_extra_is_named(capsys, monkeypatch):

@@ -84,6 +84,13 @@ def test_metric_loss_is_in_mm_along_every_axis() -> None:
     assert hand_loss(prediction, target, DISCS, kind="metric").ordinal > 0
 
 
+def test_either_part_of_the_loss_can_be_left_out() -> None:
+    prediction, target = made_up()
+    whole = hand_loss(prediction, target, DISCS)
+    assert hand_loss(prediction, target, DISCS, weights=(3.0, 0.0)).total == 3 * whole.joint
+    assert hand_loss(prediction, target, DISCS, weights=(0.0, 2.0)).total == 2 * whole.ordinal
+
+
 def test_targets_outside_the_crop_are_clamped() -> None:
     prediction, _ = made_up()
     outside = torch.tensor([[-5.0, 99.0, 400.0], [3.0, -1.0, -2.0], [20.0, 4.0, 5.0]]).expand(2, 3, 3)

@@ -151,18 +151,37 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
         assert (found * (u @ v)).sum() / found.norm() / (u @ v).norm() > 0.95  # towards the nearest orthogonal one
 
 
-@pytest.mark.parametrize("head", ["ordinal", "offset"])
-def test_muon_takes_hidden_matrices_and_leaves_the_head(head: str) -> None:
-    net = HandNet(dataclasses.replace(tiny().model, head=head))  # type: ignore[arg-type]
+HIDDEN_OF_HEAD = {"ordinal": 0, "offset": 0, "heatmap": 3, "pixel-offset": 2, "coordinate": 1}
+
+
+@pytest.mark.parametrize("head", HIDDEN_OF_HEAD)
+def test_muon_takes_hidden_matrices_and_leaves_what_answers(head: str) -> None:
+    net = HandNet(dataclasses.replace(tiny().model, head=head, size=64))  # type: ignore[arg-type]
     optimizer = make_optimizer(net, tiny(optimizer="muon", lr=1e-3, matrix_lr=0.02))
-    groups = {group["matrix"]: group for group in optimizer.param_groups}
-    chosen = {id(p) for p in groups[True]["params"]}
-    hidden = matrices(net.trunk) + (matrices(net.neck) if net.neck else [])
-    assert chosen == {id(p) for p in hidden} and chosen
-    assert not chosen & {id(p) for p in net.head.parameters()}
-    assert groups[True]["scale"] == pytest.approx(20) and groups[False]["scale"] == 1
+    chosen = {id(p): group for group in optimizer.param_groups for p in group["params"] if group["outputs"] is not None}
+    body = [p for p, _ in matrices(net.trunk)] + ([p for p, _ in matrices(net.neck)] if net.neck else [])
+    assert {id(p) for p in body} <= set(chosen)
+    assert len(set(chosen) & {id(p) for p in net.head.parameters()}) == HIDDEN_OF_HEAD[head]
+    assert not set(chosen) & {id(p) for layer in net.head.outputs() for p in layer.parameters()}
+    assert {round(group["scale"], 6) for group in optimizer.param_groups} == {20.0, 1.0}
     everything = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(everything) == sorted(id(p) for p in net.parameters())
+
+
+def test_a_transposed_convolution_is_a_matrix_of_its_outputs() -> None:
+    config = tiny(optimizer="muon", lr=1e-3, matrix_lr=0.02, weight_decay=0.0)
+    net = HandNet(dataclasses.replace(config.model, head="heatmap"))
+    deconvolution = net.head.up[1][0]
+    assert isinstance(deconvolution, torch.nn.ConvTranspose2d)
+    before = deconvolution.weight.detach().clone()
+    optimizer = make_optimizer(net, config)
+    for group in optimizer.param_groups:
+        group["lr"] = group["scale"]
+    deconvolution.weight.grad = torch.randn(before.shape)
+    optimizer.step()
+    change = (deconvolution.weight.detach() - before).transpose(0, 1).flatten(1)  # [outputs, inputs * taps]
+    assert torch.linalg.svdvals(change).quantile(0.1) > 20 * 0.3
+    assert torch.linalg.svdvals(change).max() < 20 * 1.3
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -1,10 +1,6 @@
 """The command line: one verb a capability. Everything heavy is imported by the verb that needs it."""
 
-import contextlib
-import functools
-import io
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from dor3d import __version__
 from dor3d.errors import Dor3dError, InputError, MissingExtraError
+from dor3d.usage import parse, split_fields
 
 Side = Literal["auto", "left", "right"]
 _TRAINING = ("torch", "torchvision", "timm", "lightning", "numba", "scipy", "onnx", "onnxscript", "safetensors")
@@ -280,6 +277,47 @@ def inspect(
     print(f"contact_sheet.png in {out}")
 
 
+def tables(
+    names: Annotated[Positional[tuple[Literal["2", "3", "4", "5", "6", "ours"], ...]], arg(name="N", metavar="N...")],
+    out: Annotated[Path, arg(metavar="DIR")],
+    dataset: Annotated[str, arg(metavar="NAME")] = "synthetic",
+    root: Annotated[Path | None, arg(metavar="DIR")] = None,
+    backbone: Annotated[str, arg(metavar="NAME")] = "compact",
+    steps: Annotated[int, arg(metavar="N")] = 1600,
+    seeds: Annotated[int, arg(metavar="N")] = 3,
+    jobs: Annotated[int, arg(metavar="N")] = 1,
+    frames: Annotated[int, arg(metavar="N")] = 0,
+    centers: Annotated[str, arg(metavar="SOURCE|FILE")] = "mass",
+    *,
+    changes: tyro.conf.Suppress[dict[str, str] | None] = None,
+) -> None:
+    """Train what a table of the paper compares, and write the table. Fields of the recipe can be set: --key value.
+
+    All variants get equal data, steps, seeds and a choice of three learning rates, at a fifth of the steps. What is
+    done is kept in DIR: the same command goes on where it stopped.
+
+    Args:
+        names: 2 to 6, the paper's, and ours (what it did not try).
+        out: folder for table_N.json, table_N.md, results and runs.
+        dataset: synthetic (rendered hands), nyu, icvl, msra, hands17 or folder.
+        root: the folder that the set's download was unpacked into.
+        backbone: of all variants; Table 5 sets one of another kind beside it.
+        steps: optimizer steps of each training.
+        seeds: trainings of each variant.
+        jobs: trainings side by side; they share the cores.
+        frames: of the frozen test set at most; 0 for all.
+        centers: where the test's crops are centred, for a data set.
+        changes: the recipe's fields that differ, for all variants.
+    """
+    _spin_briefly()
+    from dor3d.evaluate.tables import make_tables
+    from dor3d.evaluate.trials import Plan
+
+    plan = Plan(dataset, root, backbone, steps, seeds, out, jobs, frames, centers, changes or {})
+    for path in make_tables(names or ("2", "3", "4", "5", "6", "ours"), plan):
+        print(path.read_text())
+
+
 _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "predict": predict,
@@ -290,6 +328,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "evaluate": evaluate,
     "inspect": inspect,
+    "tables": tables,
 }
 
 
@@ -300,8 +339,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"dor3d {__version__}")
         return
     try:
-        words, changes = _split_train(words)
-        job = _parse(words)
+        words, changes = split_fields(words, _VERBS)
+        job = parse(words, _VERBS)
         job(**({"changes": changes} if changes else {}))
     except Dor3dError as error:
         _fail(str(error))
@@ -316,71 +355,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _fail(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
-
-
-def _split_train(words: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Take the recipe's own fields (--key value, --key=value) out of `train`'s words."""
-    if words[:1] != ["train"]:
-        return words, {}
-    own = {"--out", "--seed", "--steps", "--checkpoint-every", "--init"}
-    flags = {"--resume", "--help", "-h"}
-    kept, changes = ["train"], {}
-    rest = iter(words[1:])
-    for word in rest:
-        key, equals, value = word.partition("=")
-        if not word.startswith("--") or key in flags:
-            kept.append(word)
-            continue
-        if not equals:
-            value = next(rest, None)
-            if value is None:
-                raise InputError(f"{word} needs a value")
-        if key in own:
-            kept += [key, value]
-        else:
-            changes[key[2:].replace("-", "_")] = value
-    return kept, changes
-
-
-def _parse(words: list[str]) -> Callable[..., None]:
-    """The verb with its arguments, ready to be called; wrong usage raises InputError, --help prints and exits."""
-    caught = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(caught):
-            return tyro.extras.subcommand_cli_from_dict(
-                {name: _later(verb) for name, verb in _VERBS.items()},
-                prog="dor3d",
-                description="A depth frame in, the 21 joints of a hand out, in millimetres.",
-                args=words,
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise InputError(_one_line(caught.getvalue())) from None
-
-
-def _later(verb: Callable[..., None]) -> Callable[..., Callable[..., None]]:
-    """A function with the same signature that only binds the arguments, so that parsing ends before work begins."""
-
-    @functools.wraps(verb)
-    def bind(*args: Any, **kwargs: Any) -> Callable[..., None]:
-        return functools.partial(verb, *args, **kwargs)
-
-    return bind
-
-
-def _one_line(text: str) -> str:
-    """Tyro's boxed message as one line: its first paragraphs, without frames, colours and repeated help."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    words: list[str] = []
-    for line in plain.splitlines():
-        line = line.strip("│╭╮╰╯ \t")
-        if not line or line.startswith("─"):
-            continue
-        if line.startswith(("For full helptext", "Got errors", "Argument helptext")):
-            break
-        words.append(line)
-    return " ".join(words) or "Wrong usage; see dor3d --help"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Source: DOR3D-Net, section 3.3: L = lambda_1 * joint loss + lambda_2 * DOR loss, with 3 and 2. The DOR loss (Eq. 4, 5)
 is the binary cross entropy of every threshold, summed over thresholds; we read its 1 / (H A) as a mean over a map's
-positions and over joints. Two options for the joint loss (smooth L1 of px, px and mm):
+positions and over joints. The two weights are options. Two more for the joint loss (smooth L1 of px, px and mm):
 
 - `paper` sums it over the joints, as written: its gradient then outweighs the ordinal one about 30 to 1;
 - `balanced` takes its mean over the joints.
@@ -47,6 +47,7 @@ def hand_loss(
     kind: LossName = "balanced",
     labels: Labels = "exact",
     mm_per_pixel: float = 1.0,
+    weights: tuple[float, float] = (JOINT_WEIGHT, ORDINAL_WEIGHT),
 ) -> LossParts:
     """The loss of a batch.
 
@@ -55,6 +56,7 @@ def hand_loss(
         target: true crop points (px, px, mm).
         discretisations: of x, y and z.
         mm_per_pixel: of the crop, for `metric`.
+        weights: of the joint loss and of the ordinal one; (3, 0) trains without the DOR loss (Table 6).
 
     Raises InputError for another `kind`.
     """
@@ -69,7 +71,7 @@ def hand_loss(
     ordinal = target.new_zeros(())
     if prediction.logits:
         ordinal = ordinal_loss(prediction.logits, inside, discretisations, labels)
-    return LossParts(JOINT_WEIGHT * joint + ORDINAL_WEIGHT * ordinal, joint, ordinal)
+    return LossParts(weights[0] * joint + weights[1] * ordinal, joint, ordinal)
 
 
 def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:

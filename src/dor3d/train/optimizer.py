@@ -1,4 +1,4 @@
-"""Optimizers: AdamW (the paper's), and Muon for the backbone's matrices with AdamW for the rest.
+"""Optimizers: AdamW (the paper's), and Muon for hidden matrices with AdamW for the rest.
 
 Source of Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. A matrix's momentum is
 replaced by the nearest matrix with equal singular values, by five Newton-Schulz steps. torch's own `Muon` takes
@@ -6,7 +6,7 @@ two-dimensional parameters only and iterates in bfloat16, which CPUs without tha
 as matrices too, and it is float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -25,46 +25,62 @@ _SMALLEST: Final = 16  # a matrix with fewer rows or columns has little to ortho
 def make_optimizer(net: HandNet, config: TrainConfig) -> torch.optim.AdamW:
     """The optimizer that a config names; groups carry `scale`, their learning rate's ratio to the config's."""
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(_groups(net, config, set()), lr=config.lr, fused=True)
-    head = {id(p) for p in net.head.parameters()}  # an output layer is none of Muon's
-    return Muon(_groups(net, config, {id(p) for p in matrices(net) if id(p) not in head}), lr=config.lr, fused=True)
+        return torch.optim.AdamW(_groups(net, config, {}), lr=config.lr, fused=True)
+    answers = {id(p) for layer in net.head.outputs() for p in layer.parameters()}
+    hidden = {id(p): axis for p, axis in matrices(net) if id(p) not in answers}
+    return Muon(_groups(net, config, hidden), lr=config.lr, fused=True)
 
 
-def matrices(module: nn.Module) -> list[nn.Parameter]:
-    """The weights of dense convolutions and linear layers that are wide enough to orthogonalise."""
-    layers = [m for m in module.modules() if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.groups == 1)]
-    weights = [layer.weight for layer in layers if layer.weight.requires_grad]
-    return [w for w in weights if min(len(w), w[0].numel()) >= _SMALLEST]  # pyright: ignore[reportReturnType]
+def matrices(module: nn.Module) -> list[tuple[nn.Parameter, int]]:
+    """Weights of dense layers that are wide enough to orthogonalise, each with the axis that counts its outputs."""
+    found = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and getattr(layer, "groups", 1) == 1:
+            axis = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+            outputs = layer.weight.shape[axis]
+            if layer.weight.requires_grad and min(outputs, layer.weight.numel() // outputs) >= _SMALLEST:
+                found.append((layer.weight, axis))
+    return found
 
 
-def _groups(net: nn.Module, config: TrainConfig, orthogonal: set[int]) -> list[dict[str, Any]]:
+def _groups(net: nn.Module, config: TrainConfig, hidden: Mapping[int, int]) -> list[dict[str, Any]]:
     """Matrices for Muon, other weights, and one-dimensional parameters (norms, biases), which are not decayed."""
     params = [p for p in net.parameters() if p.requires_grad]
-    matrix = [p for p in params if id(p) in orthogonal]
-    other = [p for p in params if id(p) not in orthogonal]
-    decay = config.weight_decay
+    other = [p for p in params if id(p) not in hidden]
+    decay, scale = config.weight_decay, config.matrix_lr / config.lr
     groups: list[dict[str, Any]] = [
-        {"params": matrix, "weight_decay": decay, "scale": config.matrix_lr / config.lr, "matrix": True},
-        {"params": [p for p in other if p.ndim > 1], "weight_decay": decay, "scale": 1.0, "matrix": False},
-        {"params": [p for p in other if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0, "matrix": False},
+        *(
+            {
+                "params": [p for p in params if hidden.get(id(p)) == axis],
+                "weight_decay": decay,
+                "scale": scale,
+                "outputs": axis,
+            }
+            for axis in (0, 1)
+        ),
+        {"params": [p for p in other if p.ndim > 1], "weight_decay": decay, "scale": 1.0, "outputs": None},
+        {"params": [p for p in other if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0, "outputs": None},
     ]
     return [group for group in groups if group["params"]]
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but for the groups marked `matrix`, which take orthogonalised momentum."""
+    """AdamW, but for the groups that name an axis of `outputs`, which take orthogonalised momentum."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One step of both; `closure` is not supported."""
         for group in self.param_groups:
-            for weight in group["params"] if group["matrix"] else ():
+            outputs: int | None = group["outputs"]
+            if outputs is None:
+                continue
+            for weight in group["params"]:
                 if weight.grad is not None:
-                    self._step_matrix(weight, group["lr"], group["weight_decay"])
+                    self._step_matrix(weight, group["lr"], group["weight_decay"], outputs)
                     weight.grad = None  # done: nothing is left to AdamW
         super().step()
 
-    def _step_matrix(self, weight: Tensor, lr: float, weight_decay: float) -> None:
+    def _step_matrix(self, weight: Tensor, lr: float, weight_decay: float, outputs: int) -> None:
         state, grad = self.state[weight], weight.grad
         if grad is None:
             return
@@ -72,9 +88,10 @@ class Muon(torch.optim.AdamW):
             state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(weight)
         state["step"] += 1
         state["momentum"].mul_(_MOMENTUM).add_(grad)
-        update = grad.add(state["momentum"], alpha=_MOMENTUM)  # Nesterov's
-        rows, columns = len(weight), weight[0].numel()
-        direction = orthogonalised(update.reshape(rows, columns)).reshape(weight.shape)
+        update = grad.add(state["momentum"], alpha=_MOMENTUM).movedim(outputs, 0)  # Nesterov's
+        matrix = update.flatten(1)
+        rows, columns = matrix.shape
+        direction = orthogonalised(matrix).view(update.shape).movedim(0, outputs)
         weight.mul_(1 - lr * weight_decay)
         weight.add_(direction, alpha=-lr * max(1.0, rows / columns) ** 0.5)
 

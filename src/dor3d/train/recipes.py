@@ -13,7 +13,7 @@ from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.sources import SetOptions
 from dor3d.errors import InputError
 from dor3d.model.network import ModelConfig
-from dor3d.train.losses import LossName
+from dor3d.train.losses import JOINT_WEIGHT, ORDINAL_WEIGHT, LossName
 
 Schedule = Literal["cosine", "paper"]
 
@@ -32,7 +32,7 @@ class TrainConfig:
         steps: optimizer steps; 0: from `samples` or `epochs`.
         batch: samples a step, over all processes.
         accumulate: parts that a process takes its share of a batch in, one after the other, to save memory.
-        optimizer: `adamw` (the paper), or `muon` for the backbone's matrices and AdamW for the rest.
+        optimizer: `adamw` (the paper), or `muon` for hidden matrices and AdamW for the rest.
         lr, weight_decay: of AdamW; one-dimensional parameters (norms, biases) are not decayed.
         matrix_lr: of Muon; it follows the same schedule.
         schedule: `cosine` to zero after the warm-up, or `paper` (x 0.2 every 7 epochs).
@@ -40,7 +40,8 @@ class TrainConfig:
         epoch: samples an epoch, for the paper's schedule; of data that has an end, its own number.
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
-        loss: `paper` or `balanced`.
+        loss: `paper`, `balanced` or `metric`; see train/losses.py.
+        joint_weight, ordinal_weight: of its two parts; an ordinal weight of 0 trains without the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -75,6 +76,8 @@ class TrainConfig:
     clip: float = 0.0
     ema: float = 0.999
     loss: LossName = "balanced"
+    joint_weight: float = JOINT_WEIGHT
+    ordinal_weight: float = ORDINAL_WEIGHT
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -105,6 +108,8 @@ class TrainConfig:
             "validation",
             "clip",
             "weight_decay",
+            "joint_weight",
+            "ordinal_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))

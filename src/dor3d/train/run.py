@@ -104,6 +104,7 @@ class Run:
             kind=self.config.loss,
             labels=model.labels,
             mm_per_pixel=model.cube_mm[0] / model.size,
+            weights=(self.config.joint_weight, self.config.ordinal_weight),
         )
         self.fabric.backward(loss.total * weight)
         mm = error_mm(prediction.points.detach(), batch.points, model)

@@ -48,6 +48,10 @@ class CoordinateHead(nn.Module):
         vectors = F.relu(self.mix(self.each(maps.z).flatten(2)))
         return tuple(survival_log_odds(axis(vectors).float())[:, :, None] for axis in self.axes)
 
+    def outputs(self) -> list[nn.Module]:
+        """Layers that answer: an optimizer of hidden matrices leaves them alone."""
+        return [self.axes]
+
     def fold(self) -> "CoordinateHead":
         """Nothing to merge."""
         return self

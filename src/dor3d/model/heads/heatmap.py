@@ -47,6 +47,10 @@ class HeatmapHead(nn.Module):
         both = self.maps(self.up(maps.z)).float().reshape(maps.z.shape[0], 2, self.joints, -1)
         return both[:, 0].softmax(-1), (both[:, 1] * DEPTH_SCALE + 0.5) * self.depth_mm
 
+    def outputs(self) -> list[nn.Module]:
+        """Layers that answer: an optimizer of hidden matrices leaves them alone."""
+        return [self.maps]
+
     def fold(self) -> "HeatmapHead":
         """Nothing to merge."""
         return self

@@ -103,6 +103,10 @@ class OffsetHead(nn.Module):
             rest.float().reshape(xy.shape[0], 1, self.joints, -1),
         )
 
+    def outputs(self) -> list[nn.Module]:
+        """Layers that answer: an optimizer of hidden matrices leaves them alone."""
+        return [self]
+
     def fold(self) -> "OffsetHead":
         """Nothing to merge."""
         return self

@@ -188,6 +188,10 @@ class OrdinalHead(nn.Module):
         )
 
     @torch.no_grad()
+    def outputs(self) -> list[nn.Module]:
+        """Layers that answer: an optimizer of hidden matrices leaves them alone."""
+        return [self]
+
     def fold(self) -> "OrdinalHead":
         """Turn each pair of channels into the one that it is worth, in place; the outputs stay the same."""
         for name in ("conv_x", "conv_y", "conv_z"):

@@ -46,6 +46,10 @@ class PixelOffsetHead(nn.Module):
         ground_mm = (nearest + 1) * (self.offsets.depth_mm / 2)
         return self.offsets.votes(fine, fine, ground_mm, _EMPTY * (nearest >= 1).float())
 
+    def outputs(self) -> list[nn.Module]:
+        """Layers that answer: an optimizer of hidden matrices leaves them alone."""
+        return [self.offsets]
+
     def fold(self) -> "PixelOffsetHead":
         """Nothing to merge."""
         return self

@@ -1,0 +1,100 @@
+"""Work done by processes of its own, some at a time."""
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
+
+from dor3d.errors import Dor3dError
+
+Item = TypeVar("Item")
+
+
+class JobError(Dor3dError, RuntimeError):
+    """A process that did a piece of work failed."""
+
+
+class StoppedError(Dor3dError):
+    """The work was told to stop before its end; what is done is kept."""
+
+
+def side_by_side(
+    items: Sequence[Item], do: Callable[[Item], bool], jobs: int, done: Callable[[Item], object] = lambda _: None
+) -> None:
+    """Do each item in a process of its own.
+
+    A stop (SIGINT, SIGTERM) is passed on to the processes, and waited for: they save what they have.
+
+    Args:
+        items: what to do, in this order.
+        do: a function of a module; returns whether it came to its end.
+        jobs: how many at a time.
+        done: told of each item that is finished, here.
+
+    Raises JobError with the first failure's line, StoppedError when one was told to stop.
+    """
+    waiting, running = deque(items), dict[Connection, tuple[SpawnProcess, Item]]()
+    with _stopping():
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    item = waiting.popleft()
+                    running.update([_start(do, item)])
+                for ready in wait(list(running)):
+                    process, item = running.pop(ready)  # pyright: ignore[reportArgumentType]
+                    _finish(ready, process)
+                    done(item)
+        finally:
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.join()
+
+
+def _start(do: Callable[[Item], bool], item: Item) -> tuple[Connection, tuple[SpawnProcess, Item]]:
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    mine, its = context.Pipe(duplex=False)
+    process = context.Process(target=_do, args=(do, item, its))
+    process.start()
+    its.close()
+    return mine, (process, item)
+
+
+def _do(do: Callable[[Any], bool], item: Any, report: Connection) -> None:
+    try:
+        report.send("" if do(item) else "stopped")
+    except KeyboardInterrupt:
+        report.send("stopped")
+    except Dor3dError as error:
+        report.send(f"error {error}")
+
+
+def _finish(report: Any, process: SpawnProcess) -> None:
+    try:
+        said = report.recv()
+    except EOFError:
+        process.join()
+        raise JobError("A process died", got=f"exit code {process.exitcode}", fix="Its own lines say why.") from None
+    process.join()
+    if said == "stopped":
+        raise StoppedError("Stopped; what is done is kept", fix="The same command goes on.")
+    if said:
+        raise JobError(said.removeprefix("error "))
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
