@@ -151,7 +151,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
         assert (found * (u @ v)).sum() / found.norm() / (u @ v).norm() > 0.95  # towards the nearest orthogonal one
 
 
-HIDDEN_OF_HEAD = {"ordinal": 0, "offset": 0, "heatmap": 3, "pixel-offset": 2, "coordinate": 1}
+HIDDEN_OF_HEAD = {"ordinal": 0, "offset": 0, "heatmap": 3, "pixel-offset": 2, "coordinate": 2}
 
 
 @pytest.mark.parametrize("head", HIDDEN_OF_HEAD)

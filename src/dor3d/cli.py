@@ -318,6 +318,42 @@ def tables(
         print(path.read_text())
 
 
+def figures(
+    names: Annotated[
+        Positional[tuple[Literal["1", "2", "3", "4", "6", "calibration"], ...]], arg(name="N", metavar="N...")
+    ],
+    out: Annotated[Path, arg(metavar="DIR")],
+    models: Annotated[tuple[str, ...], arg(metavar="[NAME=]DIR|FILE...")] = (),
+    dataset: Annotated[str, arg(metavar="NAME")] = "synthetic",
+    root: Annotated[Path | None, arg(metavar="DIR")] = None,
+    truths: Annotated[tuple[str, ...], arg(metavar="NAME=FILE...")] = (),
+    joint: Annotated[str, arg(metavar="NAME")] = "index_tip",
+    frames: Annotated[int, arg(metavar="N")] = 256,
+    centers: Annotated[str, arg(metavar="SOURCE|FILE")] = "mass",
+) -> None:
+    """Draw figures of the paper for any model and set (5 is drawn by dor3d compare).
+
+    Args:
+        names: 1 (what networks say of a joint all over their maps, and how far from order), 2 and 3 (how network and
+            ordinal head work), 4 (thresholds and depths of joints), 6 (predictions over truth, from good to bad),
+            calibration (what a network says of its error, and what that is).
+        out: folder for the figures.
+        models: run folders; for 6 and calibration also ONNX files or shipped models.
+        dataset: synthetic (the frozen test set), nyu, icvl, msra, hands17 or folder.
+        root: the folder that the set's download was unpacked into.
+        truths: files of true poses, as nyu=truth.txt, whose depths figure 4 shows too.
+        joint: that figures 1 and 3 show.
+        frames: of the set, at most.
+        centers: where crops are centred, for a data set.
+    """
+    from dor3d.evaluate.figures import Request, make_figures
+
+    if frames < 1:
+        raise InputError("There must be at least one frame to show", got=f"--frames {frames}")
+    for path in make_figures(names, Request(models, dataset, root, truths, joint, frames, centers, out)):
+        print(path)
+
+
 _VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "predict": predict,
@@ -329,6 +365,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "inspect": inspect,
     "tables": tables,
+    "figures": figures,
 }
 
 

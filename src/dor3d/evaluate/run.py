@@ -90,7 +90,7 @@ class Evaluation:
         return lines
 
 
-class _Frames:
+class CroppedFrames:
     """A set's frames as crops."""
 
     def __init__(self, frames: DepthSet, centers: Centers, cube_mm: tuple[float, float], size: int) -> None:
@@ -138,7 +138,7 @@ def evaluate(
     joints = _shared_joints(model, frames)
     if not skip_bad:
         _check_files(frames)
-    source = _Frames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
+    source = CroppedFrames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
     result = Evaluation(frames.name, out / "predictions.txt")
     columns = [model.card.joints.index(name) for name in joints]
     own = [frames.joints.index(name) for name in joints]
@@ -194,7 +194,7 @@ def _check_files(frames: DepthSet) -> None:
 
 
 def _batches(
-    source: _Frames, indices: Iterable[int], result: Evaluation, *, skip_bad: bool
+    source: CroppedFrames, indices: Iterable[int], result: Evaluation, *, skip_bad: bool
 ) -> Iterator[tuple[tuple[CropBox, ...], tuple[ndarray, ...], tuple[Sample, ...]]]:
     batch: list[tuple[CropBox, ndarray, Sample]] = []
     for index in indices:
@@ -218,7 +218,7 @@ def _file_name(sample: Sample) -> str:
     return "_".join(sample.name.split())
 
 
-def _notes(model: CropModel, frames: DepthSet, source: _Frames) -> dict[str, Any]:
+def _notes(model: CropModel, frames: DepthSet, source: CroppedFrames) -> dict[str, Any]:
     """What a reader of the numbers must know."""
     return {
         "dataset": frames.name,

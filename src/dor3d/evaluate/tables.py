@@ -189,6 +189,7 @@ def _row_json(
         "backbone": line.backbone,
         "all": round(float(errors.mean()), 3),
         **dict(zip("xyz", axes.mean((0, 1)).round(3).tolist(), strict=True)),
+        "median": round(float(np.median(errors)), 3),
         "seeds": errors.mean(1).round(3).tolist(),
         "parameters": costs[line.key][0],
         "speed": round(costs[line.key][1], 1),

@@ -1,6 +1,6 @@
-"""Figures that papers of the field show: errors by joint, and shares of frames within a distance."""
+"""Figures that papers of the field show: errors by joint, shares of frames within a distance, discretisations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 from dor3d.files import write_whole
+from dor3d.ordinal import Discretisation
 
 _MARKERS: Final = "osD^vPX*<>hp"
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -46,7 +47,7 @@ def error_per_joint(errors_mm: Mapping[str, Mapping[str, float]], out: Path, tit
     axes.axvline(len(joints) - 1.5, color="0.6", linewidth=0.8)
     axes.grid(axis="y", alpha=0.3)
     _legend_below(axes, len(order))
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def success_curves(
@@ -84,7 +85,73 @@ def success_curves(
     axes.set_xlim(float(thresholds_mm[0]), float(thresholds_mm[-1]))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
-    return _save(figure, out)
+    return save(figure, out)
+
+
+def discretisations(
+    coordinates: Mapping[str, Float[ndarray, "_n"]],
+    choices: Mapping[str, Discretisation],
+    out: Path,
+    axis: str = "z",
+    unit: str = "mm",
+) -> Path:
+    """Figure 4 of DOR3D-Net: where joints lie, and where each choice puts its thresholds.
+
+    Beside each choice stands the mean width of the interval that a joint of each set falls into: what hard labels
+    cannot tell apart.
+
+    Args:
+        coordinates: set -> its joints' coordinates in the crop, from 0 to the extent.
+        choices: name -> discretisation, all of one extent.
+        out: the PNG to write.
+        axis: its name, for the label.
+        unit: of the coordinates.
+    """
+    figure, (top, bottom) = new_rows(7.5, (3.0, 0.66 * len(choices) + 0.5))
+    extent = next(iter(choices.values())).extent
+    edges = np.linspace(0, extent, 76)
+    for i, (name, values) in enumerate(coordinates.items()):
+        shares = np.histogram(values.clip(0, extent), edges)[0] / len(values)
+        grey = str(0.6 * i / max(1, len(coordinates) - 1))
+        label = f"{name} (sd {values.std():.0f} {unit})"
+        top.stairs(100 * shares, edges, label=label, color=grey, ls=_DASHES[i % len(_DASHES)])
+    top.set(ylabel="joints (%)", xlim=(0, extent))
+    top.legend(fontsize=8)
+    for row, (name, disc) in enumerate(choices.items()):
+        bottom.eventplot([disc.thresholds], lineoffsets=[-row], linelengths=0.5, linewidths=0.9, colors="black")
+        widths = ", ".join(f"{mean_width(disc, values):.2f} ({of})" for of, values in coordinates.items())
+        about = f"{name}: K = {disc.k}, intervals of {disc.widths.min():.2f} to {disc.widths.max():.2f} {unit}"
+        bottom.text(0, 0.32 - row, f" {about}; at the joints {widths}", fontsize=7.5)
+    bottom.set(xlabel=f"{axis} in the crop ({unit})", xlim=(0, extent), ylim=(0.4 - len(choices), 0.72))
+    bottom.set_yticks([])
+    return save(figure, out)
+
+
+def mean_width(disc: Discretisation, values: Float[ndarray, "n"]) -> float:
+    """Mean width of the intervals that coordinates fall into."""
+    place = np.searchsorted(disc.starts, values.clip(0, disc.extent), side="right") - 1
+    return float(disc.widths[place.clip(0)].mean())
+
+
+def calibration(
+    curves: Mapping[str, tuple[Float[ndarray, "_b"], Float[ndarray, "_b"]]], out: Path, title: str = ""
+) -> Path:
+    """What networks say of their errors against what these are; an honest one lies on the line.
+
+    Args:
+        curves: name -> standard deviations and root mean square errors (mm) of bins of coordinates.
+        out: the PNG to write.
+    """
+    figure, axes = new_figure(5.6, 5.0)
+    top = max(float(max(np.max(said), np.max(found))) for said, found in curves.values()) * 1.05
+    axes.plot([0, top], [0, top], color="0.5", linewidth=1, label="honest")
+    for i, (name, (said, found)) in enumerate(curves.items()):
+        axes.plot(said, found, _DASHES[i % 4], marker=_MARKERS[i % len(_MARKERS)], markersize=4, label=name)
+    axes.set(xlabel="standard deviation said (mm)", ylabel="root mean square error (mm)", title=title)
+    axes.set(xlim=(0, top), ylim=(0, top))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return save(figure, out)
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -92,6 +159,20 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
+
+
+def new_grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with axes in rows and columns, each of this size in inches."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
+def new_rows(width: float, heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """A figure with axes one below the other, of these heights in inches."""
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
 
 
 def _legend_below(axes: Axes, count: int) -> None:
@@ -105,5 +186,6 @@ def figure_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _save(figure: Figure, out: Path) -> Path:
+def save(figure: Figure, out: Path) -> Path:
+    """Write a figure as PNG; returns its path."""
     return write_whole(out, figure_png(figure))

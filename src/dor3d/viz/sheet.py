@@ -45,6 +45,7 @@ def sample_sheet(
     *,
     mm_per_pixel: float,
     title: str = "",
+    mean: bool = True,
 ) -> UInt8[ndarray, "h w 3"]:
     """A picture (RGB): up to four crops a row, enlarged, each with its mean error; true hands are thin and white.
 
@@ -55,6 +56,7 @@ def sample_sheet(
         joints: their names, which decide on bones and colours.
         mm_per_pixel: the cube's side over the crop's.
         title: the sheet's first words.
+        mean: say the crops' mean error, too.
 
     Raises InputError when there is no crop.
     """
@@ -65,8 +67,8 @@ def sample_sheet(
     tiles = [_tile(crop, true, predicted, joints, float(mm)) for crop, true, predicted, mm in hands]
     across = math.ceil(len(tiles) / math.ceil(len(tiles) / _ACROSS))  # rows are of one length, nearly
     sheet = _grid(tiles, across)
-    words = [title] if title else []
-    _write(sheet, "   ".join([*words, f"mean error {_mm(float(errors.mean()))}"]), _GAP)
+    words = [*([title] if title else []), *([f"mean error {_mm(float(errors.mean()))}"] if mean else [])]
+    _write(sheet, "   ".join(words), _GAP)
     if across > 2:  # a narrow sheet has no room for it
         _write_right(sheet, "white: true   coloured: predicted")
     return sheet

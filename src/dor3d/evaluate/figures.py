@@ -1,0 +1,273 @@
+"""The paper's figures, and ours, for any model and any set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from dor3d.benchmarks import Benchmark
+from dor3d.data.sets import open_set
+from dor3d.data.testsets import CLEAR_COUNT, clear
+from dor3d.errors import InputError
+from dor3d.evaluate.calibration import calibrate
+from dor3d.evaluate.maps import departure, joint_maps
+from dor3d.evaluate.run import CroppedFrames, open_centers, open_model
+from dor3d.evaluate.truth import read_truth
+from dor3d.files import write_whole
+from dor3d.geometry import CropBox
+from dor3d.geometry.crop import center_of_joints
+from dor3d.model.checkpoint import load_model
+from dor3d.model.network import HandNet, ModelConfig
+from dor3d.ordinal import Discretisation, decode
+from dor3d.runtime.onnx import CropModel
+from dor3d.skeleton import JOINTS
+from dor3d.viz import diagrams
+from dor3d.viz.figures import calibration, discretisations
+from dor3d.viz.maps import MapRow, regression_maps
+from dor3d.viz.overlay import png
+from dor3d.viz.sheet import crop_errors_mm, sample_sheet
+
+FigureName = Literal["1", "2", "3", "4", "6", "calibration"]
+_CASES: Final = (5, 20, 35, 50, 75, 90, 97, 100)  # per cent of the frames that are no worse
+_BATCH: Final = 64
+_Z_MM: Final = 300.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw from.
+
+    Attributes:
+        models: run folders, or (6, calibration) shipped models and ONNX files; each may be NAME=PLACE.
+        dataset: `synthetic` (the frozen set `clear`), or a set of `SETS`.
+        root: the set's folder.
+        truths: NAME=FILE, true poses of benchmarks whose depths Figure 4 shows beside rendered hands'.
+        joint: that Figures 1 and 3 show.
+        frames: looked at, at most.
+        centers: where crops are centred, for a set.
+        out: folder.
+    """
+
+    models: Sequence[str] = ()
+    dataset: str = "synthetic"
+    root: Path | None = None
+    truths: Sequence[str] = ()
+    joint: str = "index_tip"
+    frames: int = 256
+    centers: str = "mass"
+    out: Path = Path("dor3d-figures")
+
+    def named_models(self) -> dict[str, str]:
+        """The models' places by their names."""
+        pairs = [model.rpartition("=") for model in self.models]
+        return {name or Path(place).stem: place for name, _, place in pairs}
+
+
+class Crops(NamedTuple):
+    """Labelled crops: the network's input, the true joints in it, and the boxes that they came out of."""
+
+    images: Float[ndarray, "n s s"]
+    points: Float[ndarray, "n a 3"]
+    boxes: list[CropBox]
+
+
+def make_figures(names: Sequence[FigureName], request: Request) -> list[Path]:
+    """Draw figures; returns their paths. Raises InputError for what a figure lacks."""
+    draw = {
+        "1": figure_1,
+        "2": figure_2,
+        "3": figure_3,
+        "4": figure_4,
+        "6": figure_6,
+        "calibration": figure_calibration,
+    }
+    return [draw[name](request) for name in names]
+
+
+def figure_1(request: Request) -> Path:
+    """Maps of each model for one joint of the frame whose error is the median, and their departure from order."""
+    nets = _nets(request, "1")
+    first = next(iter(nets.values())).config
+    if len({(net.config.size, net.config.cube_mm, net.config.joints) for net in nets.values()}) > 1:
+        raise InputError("Figure 1 shows one crop, and the models take different ones", fix="Name models of one input.")
+    joint = _joint(request.joint, first.joints)
+    crops = _crops(request, first.size, first.cube_mm, first.joints)
+    points = {name: _points(net, crops.images) for name, net in nets.items()}
+    scale = first.cube_mm[0] / first.size
+    errors = np.mean([crop_errors_mm(crops.points, said, scale) for said in points.values()], 0)
+    frame = int(np.argsort(errors)[len(errors) // 2])
+    rows = []
+    for name, net in nets.items():
+        maps = joint_maps(net, crops.images[frame], crops.points[frame])
+        every = [departure(joint_maps(net, *pair)) for pair in zip(crops.images, crops.points, strict=True)]
+        own = maps.x[joint], maps.ideal_x[joint], maps.y[joint], maps.ideal_y[joint]
+        numbers = float(departure(maps)[joint]), float(np.mean(every))
+        said, true = points[name][frame, joint, :2], crops.points[frame, joint, :2]
+        rows.append(MapRow(name, said, true, own, maps.seen, maps.probability, numbers))
+    return regression_maps(crops.images[frame], rows, request.joint, request.out / "figure_1.png")
+
+
+def figure_2(request: Request) -> Path:
+    """The feature extractor of a model, or of the paper's Swin-B."""
+    net = _one_net(request)
+    config = net.config
+    crop = _crops(request, config.size, config.cube_mm, config.joints, 1).images[0]
+    place = request.out / "figure_2.png"
+    return diagrams.extractor(crop, config.backbone, _stages(net), two_maps=net.two_maps, out=place)
+
+
+def figure_3(request: Request) -> Path:
+    """The ordinal head of a model at work on one joint of the first frame."""
+    nets = {name: net for name, net in _nets(request, "3").items() if net.config.head == "ordinal"}
+    if not nets:
+        raise InputError("Figure 3 shows an ordinal head, and none of the models has one", got=list(request.models))
+    net = next(iter(nets.values()))
+    config = net.config
+    joint = _joint(request.joint, config.joints)
+    crop = _crops(request, config.size, config.cube_mm, config.joints, 1).images[0]
+    with torch.no_grad():
+        logits = net.head(net.maps(torch.from_numpy(crop)[None, None])).logits
+    x, y, z = (axis[0, joint].sigmoid().numpy() for axis in logits)
+    read = tuple(decode(p, disc) for p, disc in zip((x, y, z), config.discretisations(), strict=True))
+    example = diagrams.OrdinalExample(request.joint, x, y.T, z, read)
+    return diagrams.ordinal_head(example, request.out / "figure_3.png")
+
+
+def figure_4(request: Request) -> Path:
+    """Where joints lie in depth, and the thresholds of uniform and normal discretisation."""
+    depths = {"rendered": _z_in_crop(np.array([clear().draw(i)[1].joints_mm for i in range(request.frames)]))}
+    for given in request.truths:
+        name, equals, file = given.partition("=")
+        if not equals:
+            raise InputError(
+                "A file of true poses needs its benchmark", got=given, expected="NAME=FILE, as nyu=truth.txt"
+            )
+        benchmark = Benchmark.named(name)
+        poses = read_truth(benchmark, Path(file))
+        depths[benchmark.title] = _z_in_crop(poses.in_camera(poses.systems(benchmark.camera)[0], benchmark.camera))
+    count = round(_Z_MM / 4)
+    choices = {
+        "uniform": Discretisation.uniform(_Z_MM, count),
+        **{f"normal, L = {n}": Discretisation.normal(_Z_MM, count, n) for n in (3, 4)},
+    }
+    return discretisations(depths, choices, request.out / "figure_4.png", "z", "mm")
+
+
+def figure_6(request: Request) -> Path:
+    """Predictions over truth, from good to bad: frames at set places in the order of their errors."""
+    name, model = next(iter(_models(request).items()))
+    crops = _crops(request, model.card.size, model.card.cube_mm, model.card.joints)
+    said = _run(model, crops.images)[0]
+    scale = model.card.cube_mm[0] / model.card.size
+    order = np.argsort(crop_errors_mm(crops.points, said, scale))
+    frames = order[[round(percent / 100 * (len(order) - 1)) for percent in _CASES]]
+    title = f"{name}: errors at {', '.join(map(str, _CASES))} % of {len(order)} frames"
+    parts = crops.images[frames], crops.points[frames], said[frames], model.card.joints
+    sheet = sample_sheet(*parts, mm_per_pixel=scale, title=title, mean=False)
+    return write_whole(request.out / "figure_6.png", png(sheet))
+
+
+def figure_calibration(request: Request) -> Path:
+    """What models say of their errors against what these are."""
+    curves: dict[str, Any] = {}
+    for name, model in _models(request).items():
+        card = model.card
+        crops = _crops(request, card.size, card.cube_mm, card.joints)
+        points, sigma = _run(model, crops.images)
+        scale = np.array([card.cube_mm[0] / card.size] * 2 + [1.0])
+        pairs = zip(crops.boxes, points, crops.points, strict=True)
+        error = np.array([box.to_camera(said) - box.to_camera(true) for box, said, true in pairs])
+        found = calibrate(error, sigma * scale)
+        label = f"{name}: rank {found.joint_rank:.2f} (joints), {found.hand_rank:.2f} (hands)"
+        curves[label] = np.array(found.sigma_mm), np.array(found.rms_mm)
+    return calibration(curves, request.out / "calibration.png")
+
+
+# ---- models and crops ----------------------------------------------------------------------------------------------
+def _nets(request: Request, figure: str) -> dict[str, HandNet]:
+    places = request.named_models()
+    if not places or not all(Path(place).is_dir() for place in places.values()):
+        got = list(request.models) or "none"
+        raise InputError(f"Figure {figure} looks inside networks", got=got, expected="run folders, with --models")
+    return {name: load_model(Path(place)) for name, place in places.items()}
+
+
+def _one_net(request: Request) -> HandNet:
+    if request.models:
+        return next(iter(_nets(request, "2").values()))
+    return HandNet(ModelConfig(backbone="swin-b", size=224, cube_mm=(300.0, 300.0), labels="hard")).eval()
+
+
+def _models(request: Request) -> dict[str, CropModel]:
+    return {name: open_model(place) for name, place in (request.named_models() or {"compact": "compact"}).items()}
+
+
+def _joint(name: str, joints: Sequence[str]) -> int:
+    if name not in joints:
+        raise InputError("The models have no such joint", got=name, expected=f"one of {', '.join(joints)}")
+    return list(joints).index(name)
+
+
+def _crops(
+    request: Request, size: int, cube_mm: tuple[float, float], joints: Sequence[str], count: int | None = None
+) -> Crops:
+    """The first frames of the set that have labels, as a network of this input sees them."""
+    count = count or request.frames
+    if request.dataset == "synthetic":
+        samples = [clear(size, cube_mm).sample(i) for i in range(min(count, CLEAR_COUNT))]
+        columns = [JOINTS.index(name) for name in joints]
+        points = np.array([s.points[columns] for s in samples])
+        return Crops(np.array([s.image for s in samples]), points, [s.box for s in samples])
+    if request.root is None:
+        raise InputError(f"It is not said where {request.dataset} lies", fix="Name its folder with --root.")
+    frames = open_set(request.dataset, request.root)
+    if foreign := [name for name in joints if name not in frames.joints]:
+        raise InputError(f"{frames.name} has no joint {foreign[0]}, which the model predicts")
+    columns = [frames.joints.index(name) for name in joints]
+    source = CroppedFrames(frames, open_centers(request.centers, frames), cube_mm, size)
+    images, points, boxes = [], [], []
+    for index in range(len(frames)):
+        box, image, sample = source.crop(index)
+        if sample.joints_mm is not None:
+            images, boxes = [*images, image], [*boxes, box]
+            points.append(box.to_crop(sample.joints_mm[columns]).astype(np.float32))
+        if len(images) == count:
+            break
+    if not images:
+        raise InputError(f"The split {frames.split} of {frames.name} has no labels to show")
+    return Crops(np.array(images), np.array(points), boxes)
+
+
+@torch.no_grad()
+def _points(net: HandNet, images: Float[ndarray, "n s s"]) -> Float[ndarray, "n a 3"]:
+    parts = torch.from_numpy(images)[:, None].split(_BATCH)
+    return torch.cat([net(part).points for part in parts]).numpy()
+
+
+def _run(model: CropModel, images: Float[ndarray, "n s s"]) -> tuple[Float[ndarray, "n a 3"], Float[ndarray, "n a 3"]]:
+    """Crop points and their standard deviations."""
+    outputs = [model(images[i : i + _BATCH, None]) for i in range(0, len(images), _BATCH)]
+    return np.concatenate([o.points for o in outputs]), np.concatenate([o.sigma for o in outputs])
+
+
+@torch.no_grad()
+def _stages(net: HandNet) -> list[diagrams.Stage]:
+    """The maps that a backbone leaves at each stride, from the finest, its last one included."""
+    size, found = net.config.size, dict[int, diagrams.Stage]()
+    x = torch.zeros(1, net.trunk.in_channels, size, size)
+    for block in net.trunk.early:
+        x = block(x)
+        shape = x.permute(0, 3, 1, 2).shape if net.trunk.maps_are_nhwc else x.shape
+        found[shape[2]] = diagrams.Stage(shape[2], shape[1])
+    found[net.trunk.grid] = diagrams.Stage(net.trunk.grid, net.trunk.channels)
+    return [found[side] for side in sorted(found, reverse=True) if side <= size // 4]
+
+
+def _z_in_crop(joints_mm: Float[ndarray, "n a 3"]) -> Float[ndarray, "m"]:
+    """Depths of joints in crops that are centred on the middle of the joints."""
+    return (joints_mm[..., 2] - center_of_joints(joints_mm)[:, None, 2] + _Z_MM / 2).ravel()
