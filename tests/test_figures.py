@@ -124,7 +124,11 @@ def test_figures_of_a_set(tmp_path: Path) -> None:
     [
         ("1", {}, "Figure 1 looks inside networks; got none; expected run folders, with --models"),
         ("1", {"models": ["compact"]}, r"Figure 1 looks inside networks; got \['compact'\]"),
-        ("4", {"truths": ["truth.txt"]}, "A file of true poses needs its benchmark; got truth.txt; expected NAME=FILE, as nyu="),
+        (
+            "4",
+            {"truths": ["truth.txt"]},
+            "A file of true poses needs its benchmark; got truth.txt; expected NAME=FILE, as ",
+        ),
         ("4", {"truths": ["mano=truth.txt"]}, "Unknown benchmark; got mano"),
         ("6", {"dataset": "nyu"}, "It is not said where nyu lies. Name its folder with --root"),
     ],

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from write_sets import render, write
 
 from dor3d.errors import InputError
 from dor3d.evaluate import tables as made
 from dor3d.evaluate.calibration import calibrate
 from dor3d.evaluate.jobs import JobError, StoppedError, side_by_side
 from dor3d.evaluate.tables import as_markdown, lines_of, make_tables, trial, tuning_trials
-from dor3d.evaluate.trials import RATES, Plan, Result, Trial, _write, read_result
+from dor3d.evaluate.trials import RATES, Plan, Result, Trial, _write, read_result, run_trial
 from dor3d.evaluate.variants import BASE, TABLES, VARIANTS
 from dor3d.metrics import paired_bootstrap
 from dor3d.model.network import HandNet, parameter_count
@@ -249,3 +250,28 @@ def test_table_4_from_the_command_line_stops_and_goes_on(tmp_path: Path) -> None
         assert len(row["calibration"]) == 1
     assert (tmp_path / "table_4.md").read_text() in out
     assert not list((tmp_path / "runs").glob("*/checkpoints"))
+
+
+@pytest.mark.parametrize("name", ["nyu", "msra"])
+def test_a_trial_on_a_set_is_measured_on_the_frames_that_are_scored(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    frames = render(name, 6)
+    write(name, tmp_path / "set", frames)
+    if name == "nyu":
+        write(name, tmp_path / "set", frames, "train")
+    changes = {"held_out": 0.3, "batch": 2, "size": 32, "tensorboard": False}
+    # as many jobs as make each a single process
+    own = plan(tmp_path / "out", dataset=name, root=tmp_path / "set", steps=2, jobs=1000, changes=changes)
+    t = trial(own, "mobilenetv4_conv_small_035", "offset", 1.0, 0)
+    assert run_trial(t)
+    found = read_result(t)
+    assert found is not None and found.error_mm is not None and found.axes_mm is not None
+    assert len(found.error_mm) == (6 if name == "nyu" else 3)  # MSRA: of the subject that was not learnt
+    assert found.axes_mm.shape == (len(found.error_mm), 3) and found.validation_mm > 0
+    assert (found.error_mm >= found.axes_mm.max(1) - 0.1).all()
+    tuning = tuning_trials(own, "mobilenetv4_conv_small_035", "offset")[0]
+    assert run_trial(tuning)
+    only = read_result(tuning)
+    assert only is not None and only.error_mm is None and only.validation_mm > 0

@@ -99,7 +99,9 @@ class PairConv(nn.Conv2d):
         """Weight and bias of the single channel that each pair is worth."""
         if self.bias is None:
             raise ModelError("A pair convolution without a bias cannot be folded")
-        return self.weight[1::2] - self.weight[0::2], self.bias[1::2] - self.bias[0::2]
+        # unbound, not sliced: the gradient of a slice is a tensor of zeros for all the rest
+        (no, yes), (no_bias, yes_bias) = (p.unflatten(0, (-1, 2)).unbind(1) for p in (self.weight, self.bias))
+        return yes - no, yes_bias - no_bias
 
     @torch.no_grad()
     def start(self, log_odds: Float[Tensor, "n"]) -> None:
