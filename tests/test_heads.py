@@ -103,7 +103,7 @@ def test_convention_offset_head_layout() -> None:
     head.answers.weight.data[2 * joints + 2] = 0.01  # joint 2 is deep where the feature is
     features = torch.zeros(1, 1, grid, grid)
     features[0, 0, 3, 1] = 100.0
-    points, sigma, _ = head(Maps(features, features, torch.zeros(1, 1, size, size)))
+    points, sigma, *_ = head(Maps(features, features, torch.zeros(1, 1, size, size)))
     torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 150.0]))  # all cells alike: the middle
     torch.testing.assert_close(points[0, 1], torch.tensor([12.0, 30.0, 150.0]))
     torch.testing.assert_close(points[0, 2], torch.tensor([16.0, 16.0, 210.0]))
@@ -122,7 +122,7 @@ def test_anchors_lie_evenly_and_read_the_map_of_their_axis() -> None:
     head.weights.bias.data[4] = 50.0  # and speaks for the depth
     xy, z = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 100.0)
     xy[0, 0, 1, 0] = 100.0
-    points, _, _ = head(Maps(xy, z, torch.zeros(1, 1, 32, 32)))
+    points, *_ = head(Maps(xy, z, torch.zeros(1, 1, 32, 32)))
     torch.testing.assert_close(points[0, 0], torch.tensor([12.0, 20.0, 156.0]))
     assert head.places[:, :4].tolist() == [[4.0, 20.0, 4.0, 20.0], [4.0, 4.0, 20.0, 20.0]]  # the first of each cell
 
@@ -136,7 +136,7 @@ def test_pixels_without_a_reading_say_nothing() -> None:
     crop = torch.ones(2, 1, 32, 32)
     crop[0, 0, 8:16, 20:28] = -0.5
     features = torch.rand(2, 4, 4, 4)
-    points, sigma, _ = head(Maps(features, features, crop))
+    points, sigma, *_ = head(Maps(features, features, crop))
     torch.testing.assert_close(points[0, 0], torch.tensor([24.0, 12.0, 75.0]))
     torch.testing.assert_close(points[1, 0], torch.tensor([16.0, 16.0, 300.0]))  # an empty crop: finite
     assert sigma[0, 0, 2] < 0.01
@@ -147,7 +147,7 @@ def test_a_joint_is_the_mean_of_its_heatmap() -> None:
     torch.nn.init.zeros_(head.maps.weight)
     head.maps.bias.data[:] = torch.tensor([0.0, 0.5])
     features = torch.rand(1, 2, 2, 2)
-    points, sigma, _ = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
+    points, sigma, *_ = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
     torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 180.0]))
     assert sigma[0, 0, 0].item() == pytest.approx(32 / 12**0.5, rel=1e-2)
     heat, _ = head.heat_and_depth(Maps(features, features, torch.zeros(1, 1, 32, 32)))

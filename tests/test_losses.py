@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dor3d.errors import InputError
-from dor3d.model.prediction import Prediction
+from dor3d.model.prediction import Prediction, Votes
 from dor3d.ordinal import Discretisation, encode
-from dor3d.train.losses import clamp_to_crop, hand_loss
+from dor3d.train.losses import Weights, clamp_to_crop, dense_loss, hand_loss
 
 DISCS = (Discretisation.uniform(16.0, 8), Discretisation.uniform(16.0, 8), Discretisation.normal(30.0, 7, 2))
 
@@ -87,8 +87,23 @@ def test_metric_loss_is_in_mm_along_every_axis() -> None:
 def test_either_part_of_the_loss_can_be_left_out() -> None:
     prediction, target = made_up()
     whole = hand_loss(prediction, target, DISCS)
-    assert hand_loss(prediction, target, DISCS, weights=(3.0, 0.0)).total == 3 * whole.joint
-    assert hand_loss(prediction, target, DISCS, weights=(0.0, 2.0)).total == 2 * whole.ordinal
+    assert hand_loss(prediction, target, DISCS, weights=Weights(3.0, 0.0)).total == 3 * whole.joint
+    assert hand_loss(prediction, target, DISCS, weights=Weights(0.0, 2.0)).total == 2 * whole.ordinal
+
+
+def test_every_place_that_has_a_say_is_asked_for_the_joint() -> None:
+    target = torch.tensor([[[4.0, 6.0, 10.0], [1.0, 1.0, 1.0]]])
+    plane, depth = target.mT[:, :2, :, None].repeat(1, 1, 1, 3), target.mT[:, 2:, :, None].repeat(1, 1, 1, 3)
+    plane[0, 0, 1, 2] += 3.0  # one place errs by 3 px along x for the second joint
+    weights = torch.full((1, 1, 2, 3), 1 / 3)
+    votes = Votes(weights, plane, weights, depth)
+    assert dense_loss(votes, target).item() == pytest.approx(2.5 / 2 / 3)
+    assert dense_loss(votes._replace(seen=torch.tensor([[True, True, False]])), target) == 0
+    assert dense_loss(votes._replace(seen=torch.tensor([[True, False, True]])), target).item() == pytest.approx(2.5 / 4)
+    assert dense_loss(votes._replace(seen=torch.zeros(1, 3, dtype=torch.bool)), target) == 0
+    prediction = Prediction(target, torch.ones_like(target), votes=votes)
+    assert hand_loss(prediction, target, DISCS).total == 0  # unless asked for
+    assert hand_loss(prediction, target, DISCS, weights=Weights(dense=2.0)).total.item() == pytest.approx(2.5 / 3)
 
 
 def test_targets_outside_the_crop_are_clamped() -> None:

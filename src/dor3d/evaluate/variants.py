@@ -36,7 +36,7 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "monotone": {"monotone": True},
     "metric": {"loss": "metric"},
     "coordinate": {"head": "coordinate"},
-    "pixel-offset": {"head": "pixel-offset"},
+    "pixel-offset": {"head": "pixel-offset", "dense_weight": 1.0},
     "offset-neck": {"head": "offset"},
     "neck": {"level": "neck", "positions": "learned"},
 }

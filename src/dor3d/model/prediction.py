@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -19,6 +19,23 @@ class Maps(NamedTuple):
     crop: Float[Tensor, "b 1 s s"]
 
 
+class Votes(NamedTuple):
+    """What the places of a map say of every joint.
+
+    Attributes:
+        plane_weights, depth_weights: how much each place counts, a softmax over all of them, [B, 1, A, places].
+        plane: where it says that the joint is (px), [B, 2, A, places].
+        depth: how deep (mm), [B, 1, A, places].
+        seen: places that have a say, [B, places]; None: all.
+    """
+
+    plane_weights: Float[Tensor, "b 1 a n"]
+    plane: Float[Tensor, "b 2 a n"]
+    depth_weights: Float[Tensor, "b 1 a n"]
+    depth: Float[Tensor, "b 1 a n"]
+    seen: Bool[Tensor, "b n"] | None = None
+
+
 class Prediction(NamedTuple):
     """Joints of a batch of crops.
 
@@ -27,8 +44,10 @@ class Prediction(NamedTuple):
         sigma: standard deviation of each coordinate, in the same units.
         logits: what an ordinal loss supervises, per axis (x, y, z): the log-odds that joint a lies beyond threshold k,
             seen from each position of the axis' map; empty for heads that have none.
+        votes: of heads that take means of what all places say.
     """
 
     points: Float[Tensor, "b a 3"]
     sigma: Float[Tensor, "b a 3"]
     logits: tuple[Float[Tensor, "b a _p _k"], ...] = ()
+    votes: Votes | None = None

@@ -10,6 +10,9 @@ positions and over joints. The two weights are options. Two more for the joint l
 `metric` is ours, for heads that are taught no thresholds (and for any other): smooth L1 in mm along all three axes,
 turning at 5 mm, a mean over the joints, with the ordinal loss as in `balanced` where there are thresholds.
 
+`dense` asks every place that has a say for the joint itself, as JGR-P2O's offset loss does (Fang et al., ECCV 2020):
+smooth L1 of px, px and mm, a mean over places, joints and batch. For heads with votes; its weight is 0 unless given.
+
 All are means over the batch. Targets outside the crop are clamped to it, since an ordinal decode cannot leave it.
 """
 
@@ -22,21 +25,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dor3d.errors import InputError
-from dor3d.model.prediction import Prediction
+from dor3d.model.prediction import Prediction, Votes
 from dor3d.ordinal import Discretisation, Labels, encode
 
 LossName = Literal["paper", "balanced", "metric"]
-JOINT_WEIGHT: Final = 3.0
-ORDINAL_WEIGHT: Final = 2.0
 _METRIC_TURN_MM: Final = 5.0
 
 
+class Weights(NamedTuple):
+    """Of the parts; the first two are the paper's. (3, 0) trains without the DOR loss (Table 6)."""
+
+    joint: float = 3.0
+    ordinal: float = 2.0
+    dense: float = 0.0
+
+
 class LossParts(NamedTuple):
-    """The loss to minimise and its two parts, unweighted, to log."""
+    """The loss to minimise and its parts, unweighted, to log."""
 
     total: Float[Tensor, ""]
     joint: Float[Tensor, ""]
     ordinal: Float[Tensor, ""]
+    dense: Float[Tensor, ""]
 
 
 def hand_loss(
@@ -47,7 +57,7 @@ def hand_loss(
     kind: LossName = "balanced",
     labels: Labels = "exact",
     mm_per_pixel: float = 1.0,
-    weights: tuple[float, float] = (JOINT_WEIGHT, ORDINAL_WEIGHT),
+    weights: Weights = Weights(),  # noqa: B008 (a tuple)
 ) -> LossParts:
     """The loss of a batch.
 
@@ -56,7 +66,7 @@ def hand_loss(
         target: true crop points (px, px, mm).
         discretisations: of x, y and z.
         mm_per_pixel: of the crop, for `metric`.
-        weights: of the joint loss and of the ordinal one; (3, 0) trains without the DOR loss (Table 6).
+        weights: of the parts.
 
     Raises InputError for another `kind`.
     """
@@ -68,10 +78,13 @@ def hand_loss(
         joint = joint_loss(prediction.points * scale, inside * scale, "mean", _METRIC_TURN_MM)
     else:
         joint = joint_loss(prediction.points, inside, "sum" if kind == "paper" else "mean")
-    ordinal = target.new_zeros(())
+    ordinal = dense = target.new_zeros(())
     if prediction.logits:
         ordinal = ordinal_loss(prediction.logits, inside, discretisations, labels)
-    return LossParts(weights[0] * joint + weights[1] * ordinal, joint, ordinal)
+    if prediction.votes is not None and weights.dense:
+        dense = dense_loss(prediction.votes, inside)
+    total = weights.joint * joint + weights.ordinal * ordinal + weights.dense * dense
+    return LossParts(total, joint, ordinal, dense)
 
 
 def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:
@@ -89,6 +102,16 @@ def joint_loss(
     """Smooth L1 (square below `turn`): a sum over coordinates, a sum or mean over joints, a mean over the batch."""
     each = F.smooth_l1_loss(points.float(), target.float(), reduction="none", beta=turn).sum(-1)
     return (each.sum(-1) if over_joints == "sum" else each.mean(-1)).mean()
+
+
+def dense_loss(votes: Votes, target: Float[Tensor, "b a 3"]) -> Float[Tensor, ""]:
+    """Smooth L1 of what each place says: a sum over coordinates, a mean over places that have a say, joints, batch."""
+    said = torch.cat([votes.plane, votes.depth], 1).float()
+    wanted = target.float().transpose(1, 2)[..., None].expand_as(said)
+    each = F.smooth_l1_loss(said, wanted, reduction="none").sum(1).mean(1)  # [batch, places]
+    if votes.seen is None:
+        return each.mean()
+    return ((each * votes.seen).sum(-1) / votes.seen.sum(-1).clamp(min=1)).mean()
 
 
 def ordinal_loss(

@@ -13,7 +13,7 @@ from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.sources import SetOptions
 from dor3d.errors import InputError
 from dor3d.model.network import ModelConfig
-from dor3d.train.losses import JOINT_WEIGHT, ORDINAL_WEIGHT, LossName
+from dor3d.train.losses import LossName, Weights
 
 Schedule = Literal["cosine", "paper"]
 
@@ -41,7 +41,7 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
         loss: `paper`, `balanced` or `metric`; see train/losses.py.
-        joint_weight, ordinal_weight: of its two parts; an ordinal weight of 0 trains without the DOR loss.
+        joint_weight, ordinal_weight, dense_weight: of its parts; an ordinal weight of 0 trains without the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -76,8 +76,9 @@ class TrainConfig:
     clip: float = 0.0
     ema: float = 0.999
     loss: LossName = "balanced"
-    joint_weight: float = JOINT_WEIGHT
-    ordinal_weight: float = ORDINAL_WEIGHT
+    joint_weight: float = Weights().joint
+    ordinal_weight: float = Weights().ordinal
+    dense_weight: float = Weights().dense
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -110,6 +111,7 @@ class TrainConfig:
             "weight_decay",
             "joint_weight",
             "ordinal_weight",
+            "dense_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))

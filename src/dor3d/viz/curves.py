@@ -23,8 +23,8 @@ def run_curves(rows: Sequence[Row]) -> dict[str, bytes]:
     """Title -> PNG, of those curves that the rows have numbers for.
 
     Args:
-        rows: each has `step` and any of loss, joint, ordinal, error_mm, validation_mm (mm), samples_per_s, waiting
-            (share of time, 0 to 1), lr.
+        rows: each has `step` and any of loss, joint, ordinal, dense, error_mm, validation_mm (mm), samples_per_s,
+            waiting (share of time, 0 to 1), lr.
     """
     draw = {"Loss": _loss, "Error": _error, "Speed": _speed, "Learning rate": _rate}
     pictures: dict[str, bytes] = {}
@@ -40,7 +40,8 @@ def _loss(axes: Axes, rows: Sequence[Row]) -> bool:
     drawn = _line(axes, rows, "loss", "loss", "black")
     if not drawn:
         return False
-    parts = [name for name in ("joint", "ordinal") if _series(rows, name)[1].any()]  # offsets have no ordinal part
+    # heads differ in what they have
+    parts = [name for name in ("joint", "ordinal", "dense") if _series(rows, name)[1].any()]
     for name in parts:
         _smooth_line(axes, rows, name, f"{name} part", "0.35", "--" if name == "joint" else ":")
     _log_scale(axes, np.concatenate([_series(rows, name)[1] for name in ("loss", *parts)]))

@@ -5,25 +5,14 @@ single depth image", ICCV 2019): anchors lie evenly in each cell of the map; two
 Differences: the depth has weights of its own, and the spread of the answers is the joint's standard deviation.
 """
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dor3d.model.prediction import Maps, Prediction
+from dor3d.model.prediction import Maps, Prediction, Votes
 
 DEPTH_SCALE = 0.2  # of the cube's depth: what an answer of 1 means
-
-
-class Votes(NamedTuple):
-    """What the anchors say: weights (each a softmax over anchors) and answers, [B, 1 or 2, A, anchors]."""
-
-    plane_weights: Float[Tensor, "b 1 a n"]
-    plane: Float[Tensor, "b 2 a n"]  # px
-    depth_weights: Float[Tensor, "b 1 a n"]
-    depth: Float[Tensor, "b 1 a n"]  # mm
 
 
 class OffsetHead(nn.Module):
@@ -129,6 +118,7 @@ def mean_of(votes: Votes) -> Prediction:
     return Prediction(
         torch.cat([mean_plane, mean_depth], 1).transpose(1, 2),
         torch.cat([sigma_plane, sigma_depth], 1).transpose(1, 2),
+        votes=votes,
     )
 
 

@@ -2,7 +2,8 @@
 
 In the way of JGR-P2O (Fang et al., "JGR-P2O: joint graph reasoning based pixel-to-offset prediction network for 3D hand
 pose estimation from a single depth image", ECCV 2020) without its graph between the joints: a joint is the weighted
-mean of what all pixels with a reading say. The map has half the crop's side.
+mean of what all pixels with a reading say. The map has half the crop's side. Its loss of every pixel's own answer is
+the training's `dense_weight`.
 """
 
 import itertools
@@ -10,8 +11,8 @@ import itertools
 from torch import nn
 from torch.nn import functional as F
 
-from dor3d.model.heads.offset import OffsetHead, Votes, mean_of
-from dor3d.model.prediction import Maps, Prediction
+from dor3d.model.heads.offset import OffsetHead, mean_of
+from dor3d.model.prediction import Maps, Prediction, Votes
 
 STRIDE = 2  # of the upsampled map
 _CELLS = 12  # of the crop's side is what an answer of 1 means
@@ -44,7 +45,8 @@ class PixelOffsetHead(nn.Module):
         fine = self.up(maps.z)
         nearest = -F.max_pool2d(-maps.crop.float(), STRIDE).flatten(1)
         ground_mm = (nearest + 1) * (self.offsets.depth_mm / 2)
-        return self.offsets.votes(fine, fine, ground_mm, _EMPTY * (nearest >= 1).float())
+        empty = nearest >= 1
+        return self.offsets.votes(fine, fine, ground_mm, _EMPTY * empty.float())._replace(seen=~empty)
 
     def outputs(self) -> list[nn.Module]:
         """Layers that answer: an optimizer of hidden matrices leaves them alone."""
