@@ -1,5 +1,6 @@
 """What the README shows is run as it stands, in its order, in an empty folder with the files that it speaks of."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,8 +12,10 @@ import write_sets
 
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.cli import main
+from dor3d.evaluate.tables import as_markdown
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+README, DOCS = (ROOT / "README.md").read_text(), ROOT / "docs"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     shlex.split(line, comments=True)[1:]
@@ -22,7 +25,11 @@ COMMANDS = [
     if line.startswith("dor3d ")
 ]
 # a run of its full length takes hours
-SHORTER = {"train": ["--steps", "2", "--batch", "4", "--validation", "4", "--workers", "0"]}
+SHORTER = {
+    "train": ["--steps", "2", "--batch", "4", "--validation", "4", "--workers", "0"],
+    "tables": ["--steps", "2", "--batch", "4", "--validation", "4", "--seeds", "1", "--frames", "4", "--size", "32"],
+    "figures": ["--frames", "4"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +70,12 @@ def test_the_lines_of_python_run(folder: Path, monkeypatch: pytest.MonkeyPatch, 
     exec(compile(block, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert printed.split()[0] in ("left", "right") and printed.count("\n") == 21
+
+
+def test_the_reproduced_tables_are_those_of_their_files() -> None:
+    folder = DOCS / "reproduction"
+    page = (DOCS / "reproduction.md").read_text()
+    tables = sorted(folder.glob("table_*.md"))
+    assert tables and all(path.read_text() in page for path in tables)
+    for path in tables:
+        assert as_markdown(json.loads(path.with_suffix(".json").read_text())) == path.read_text()

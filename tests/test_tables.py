@@ -219,9 +219,18 @@ def test_items_are_done_by_processes_of_their_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_failure_stops_the_rest(tmp_path: Path, what: str, error: type[Exception], said: str) -> None:
-    items = [(tmp_path / "first", what), (tmp_path / "second", "touch")]
+    items = [(tmp_path / "first", what), *((tmp_path / str(i), "touch") for i in range(20))]
     with pytest.raises(error, match=said):
-        side_by_side(items, _work, 1)
+        side_by_side(items, _work, 2)
+    assert not (tmp_path / "19").exists()
+
+
+def test_items_that_are_done_one_at_a_time_are_done_here(tmp_path: Path) -> None:
+    side_by_side([(tmp_path / "first", os.getpid())], lambda item: os.getpid() == item[1], 1)
+    with pytest.raises(InputError, match="This cannot be done"):
+        side_by_side([(tmp_path / "first", "fail")], _work, 1)
+    with pytest.raises(StoppedError):
+        side_by_side([(tmp_path / "first", "unfinished"), (tmp_path / "second", "touch")], _work, 1)
     assert not (tmp_path / "second").exists()
 
 

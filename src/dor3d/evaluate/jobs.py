@@ -25,7 +25,7 @@ class StoppedError(Dor3dError):
 def side_by_side(
     items: Sequence[Item], do: Callable[[Item], bool], jobs: int, done: Callable[[Item], object] = lambda _: None
 ) -> None:
-    """Do each item in a process of its own.
+    """Do each item in a process of its own, or all of them here if they are done one at a time.
 
     A stop (SIGINT, SIGTERM) is passed on to the processes, and waited for: they save what they have.
 
@@ -35,8 +35,14 @@ def side_by_side(
         jobs: how many at a time.
         done: told of each item that is finished, here.
 
-    Raises JobError with the first failure's line, StoppedError when one was told to stop.
+    Raises JobError with the line of the first process that failed, StoppedError when one was told to stop.
     """
+    if jobs == 1:
+        for item in items:
+            if not do(item):
+                raise _stopped()
+            done(item)
+        return
     waiting, running = deque(items), dict[Connection, tuple[SpawnProcess, Item]]()
     with _stopping():
         try:
@@ -81,9 +87,13 @@ def _finish(report: Any, process: SpawnProcess) -> None:
         raise JobError("A process died", got=f"exit code {process.exitcode}", fix="Its own lines say why.") from None
     process.join()
     if said == "stopped":
-        raise StoppedError("Stopped; what is done is kept", fix="The same command goes on.")
+        raise _stopped()
     if said:
         raise JobError(said.removeprefix("error "))
+
+
+def _stopped() -> StoppedError:
+    return StoppedError("Stopped; what is done is kept", fix="The same command goes on.")
 
 
 @contextmanager
