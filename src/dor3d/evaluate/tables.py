@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from dor3d.runtime.onnx import OnnxModel
 from dor3d.train.record import run_record
 
 Say = Callable[[str], object]
+_NOW: Final = partial(print, flush=True)  # lines come hours apart, maybe into a file
 _TIMED_S: Final = 2.0
 _PARTNERS: Final = {"resnet50": "swin-b", "resnet18": "swin-t", "compact": "edgenext_xx_small"}
 _SMALL_PARTNER: Final = "compact"
@@ -48,7 +50,7 @@ class Line:
         return self.backbone, self.row.variant
 
 
-def make_tables(names: Sequence[TableName], plan: Plan, say: Say = print) -> list[Path]:
+def make_tables(names: Sequence[TableName], plan: Plan, say: Say = _NOW) -> list[Path]:
     """Train what the tables need and is not there, and write `table_N.json` and `table_N.md` for each.
 
     Raises InputError, and `jobs.StoppedError` when told to stop.
@@ -105,6 +107,8 @@ def best_rate(plan: Plan, backbone: str, variant: str) -> float:
 def _train(trials: Sequence[Trial], plan: Plan, say: Say) -> None:
     missing = [t for t in trials if read_result(t) is None]
     done = len(trials) - len(missing)
+    if missing:
+        say(f"{len(missing)} of {len(trials)} trainings are to be done; each tells how far it is in runs/*/train.log")
     start = time.perf_counter()
 
     def tell(finished: Trial) -> None:

@@ -34,9 +34,7 @@ from dor3d.train.loop import train
 from dor3d.train.recipes import TrainConfig, get_recipe, override
 from dor3d.train.start import make_sources
 
-# of the recipe's learning rate: each variant chooses among them. At 2.5 short trainings end lower, but whole ones can
-# leave networks that blow up on crops unlike those they learnt from (docs/log.md)
-RATES: Final = (0.25, 0.5, 1.0)
+RATES: Final = (0.5, 1.0, 2.0)  # of the recipe's learning rate: each variant chooses among them (docs/log.md)
 TUNING_SHARE: Final = 0.2  # of the budget
 _AVERAGED: Final = 0.999
 _WARM_SHARE: Final = 0.1
@@ -253,7 +251,8 @@ def _path(trial: Trial) -> Path:
 def _same(trial: Trial, config: TrainConfig) -> dict[str, Any]:
     """What must agree for a result to be this trial's."""
     own = {key: value for key, value in config.to_json().items() if key not in _FREE}
-    return {**own, "data": {k: v for k, v in own["data"].items() if k != "root"}, "frames": trial.plan.frames}
+    data = {k: v for k, v in own["data"].items() if k != "root"}
+    return {**own, "data": data, **({} if trial.tuning else {"frames": trial.plan.frames})}
 
 
 def _write(trial: Trial, config: TrainConfig, result: Result) -> None:
