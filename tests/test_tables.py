@@ -83,7 +83,7 @@ def made_up_results(own: Plan, names: tuple[str, ...]) -> None:
         for t in tuning_trials(own, "compact", name):
             store(t, np.zeros(0), rates[t.rate])
         for seed in range(own.seeds):
-            best = 0.5 if name == "offset" else 2.0
+            best = 0.25 if name == "offset" else 1.0
             store(trial(own, "compact", name, best, seed), len(name) + seed + rng.normal(0, 0.1, FRAMES))
 
 
@@ -96,7 +96,7 @@ def test_tables_are_made_of_kept_results_without_training(tmp_path: Path, monkey
     assert told == [] and [p.name for p in paths] == ["table_3.md", "table_4.md"]
     three = json.loads((tmp_path / "table_3.json").read_text())
     offset, ordinal = three["rows"]
-    assert offset["rate"] == 0.5 and ordinal["rate"] == 2.0
+    assert offset["rate"] == 0.25 and ordinal["rate"] == 1.0
     assert offset["all"] == pytest.approx(6.5, abs=0.1) and offset["seeds"] == pytest.approx([6, 7], abs=0.1)
     assert offset["difference"]["mean"] == pytest.approx(-1, abs=0.1)
     assert offset["difference"]["low"] < -1 < offset["difference"]["high"] < -0.9
