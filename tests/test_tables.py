@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from work import work
 from write_sets import render, write
 
 from dor3d.errors import InputError
@@ -187,26 +187,9 @@ def test_calibration_of_honest_and_of_mistaken_deviations() -> None:
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------
-def _work(item: tuple[Path, str]) -> bool:
-    path, what = item
-    if what == "fail":
-        raise InputError("This cannot be done", got=3)
-    if what == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "wait":
-        try:
-            path.touch()
-            time.sleep(60)
-        except KeyboardInterrupt:
-            path.with_suffix(".saved").touch()
-            return False
-    path.touch()
-    return what != "unfinished"
-
-
 def test_items_are_done_by_processes_of_their_own(tmp_path: Path) -> None:
     items, done = [(tmp_path / str(i), "touch") for i in range(3)], []
-    side_by_side(items, _work, 2, done.append)
+    side_by_side(items, work, 2, done.append)
     assert sorted(done) == items and all(path.exists() for path, _ in items)
 
 
@@ -221,16 +204,16 @@ def test_items_are_done_by_processes_of_their_own(tmp_path: Path) -> None:
 def test_a_failure_stops_the_rest(tmp_path: Path, what: str, error: type[Exception], said: str) -> None:
     items = [(tmp_path / "first", what), *((tmp_path / str(i), "touch") for i in range(20))]
     with pytest.raises(error, match=said):
-        side_by_side(items, _work, 2)
+        side_by_side(items, work, 2)
     assert not (tmp_path / "19").exists()
 
 
 def test_items_that_are_done_one_at_a_time_are_done_here(tmp_path: Path) -> None:
     side_by_side([(tmp_path / "first", os.getpid())], lambda item: os.getpid() == item[1], 1)
     with pytest.raises(InputError, match="This cannot be done"):
-        side_by_side([(tmp_path / "first", "fail")], _work, 1)
+        side_by_side([(tmp_path / "first", "fail")], work, 1)
     with pytest.raises(StoppedError):
-        side_by_side([(tmp_path / "first", "unfinished"), (tmp_path / "second", "touch")], _work, 1)
+        side_by_side([(tmp_path / "first", "unfinished"), (tmp_path / "second", "touch")], work, 1)
     assert not (tmp_path / "second").exists()
 
 
@@ -259,7 +242,7 @@ def test_table_4_from_the_command_line_stops_and_goes_on(tmp_path: Path) -> None
         assert 0 < row["all"] < 200 and len(row["tuning_mm"]) == 3 and row["speed"] > 0
         assert len(row["calibration"]) == 1
     assert (tmp_path / "table_4.md").read_text() in out
-    assert not list((tmp_path / "runs").glob("*/checkpoints"))
+    assert not list((tmp_path / "runs").glob("*/checkpoints")) and not list((tmp_path / "runs").glob("crops*"))
 
 
 @pytest.mark.parametrize("name", ["nyu", "msra"])

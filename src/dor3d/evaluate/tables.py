@@ -7,18 +7,21 @@ all train with the same seeds, samples and steps. What is done is kept: the same
 import json
 import math
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from dor3d.data.kept import bytes_of, is_kept, keep
+from dor3d.data.synthetic import SyntheticHands
+from dor3d.errors import InputError
 from dor3d.evaluate.jobs import side_by_side
 from dor3d.evaluate.trials import RATES, Plan, Result, Trial, read_result, run_trial
 from dor3d.evaluate.variants import TABLES, Row, Table, TableName
@@ -28,10 +31,12 @@ from dor3d.model.network import HandNet, ModelConfig, parameter_count
 from dor3d.runtime.export import export_onnx, made_up_crops
 from dor3d.runtime.onnx import OnnxModel
 from dor3d.train.record import run_record
+from dor3d.train.start import make_sources
 
 Say = Callable[[str], object]
 _NOW: Final = partial(print, flush=True)  # lines come hours apart, maybe into a file
 _TIMED_S: Final = 2.0
+_MOST_KEPT: Final = 8e9  # bytes of rendered crops
 _PARTNERS: Final = {"resnet50": "swin-b", "resnet18": "swin-t", "compact": "edgenext_xx_small"}
 _SMALL_PARTNER: Final = "compact"
 _LARGE_PARTNER: Final = "resnet50"
@@ -55,11 +60,18 @@ def make_tables(names: Sequence[TableName], plan: Plan, say: Say = _NOW) -> list
 
     Raises InputError, and `jobs.StoppedError` when told to stop.
     """
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {plan.out} cannot be written", got=error, fix="Choose another with --out."
+        ) from None
     lines = {name: lines_of(TABLES[name], plan.backbone) for name in names}
     keys = list(dict.fromkeys(line.key for table in lines.values() for line in table))
     _train([t for key in keys for t in tuning_trials(plan, *key)], plan, say)
     rates = {key: best_rate(plan, *key) for key in keys}
-    _train([trial(plan, *key, rates[key], seed) for seed, key in product(range(plan.seeds), keys)], plan, say)
+    for seed in range(plan.seeds):
+        _train([trial(plan, *key, rates[key], seed) for key in keys], plan, say)
     costs = {key: _cost(trial(plan, *key, rates[key], 0)) for key in keys}
     written = []
     for name in names:
@@ -109,6 +121,7 @@ def _train(trials: Sequence[Trial], plan: Plan, say: Say) -> None:
     done = len(trials) - len(missing)
     if missing:
         say(f"{len(missing)} of {len(trials)} trainings are to be done; each tells how far it is in runs/*/train.log")
+        _keep_crops(missing, plan)
     start = time.perf_counter()
 
     def tell(finished: Trial) -> None:
@@ -119,6 +132,24 @@ def _train(trials: Sequence[Trial], plan: Plan, say: Say) -> None:
         say(f"{done} of {len(trials)}: {finished.name} {error:.2f} mm, {minutes:.0f} min")
 
     side_by_side(missing, run_trial, plan.jobs, tell)
+    for crops in {t.crops for t in trials}:
+        shutil.rmtree(crops, ignore_errors=True)
+
+
+def _keep_crops(missing: Sequence[Trial], plan: Plan) -> None:
+    """Render what these trials of one seed will all look at, if that is worth the while and fits on the disk."""
+    first = missing[0]
+    config = first.config()
+    sizes = {t.config().model.size for t in missing}
+    samples = first.steps * config.batch
+    room = bytes_of(config.model.size, samples)
+    few = len(missing) <= plan.jobs or len(sizes) > 1 or plan.dataset != "synthetic"
+    if few or room > min(_MOST_KEPT, shutil.disk_usage(plan.out).free / 2):
+        return
+    stream = make_sources(config).train
+    if isinstance(stream, SyntheticHands) and not is_kept(stream, first.crops, samples):
+        shutil.rmtree(first.crops, ignore_errors=True)
+        keep(stream, samples, first.crops, plan.jobs)
 
 
 def _cost(shown: Trial) -> tuple[int, float]:

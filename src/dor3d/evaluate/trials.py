@@ -20,7 +20,9 @@ from jaxtyping import Float
 from numpy import ndarray
 from rich.console import Console
 
+from dor3d.data.kept import KeptHands, is_kept
 from dor3d.data.sets import SETS, open_set
+from dor3d.data.synthetic import SyntheticHands
 from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import Calibration, calibrate
@@ -33,6 +35,7 @@ from dor3d.train.fabric import pick_device
 from dor3d.train.loop import train
 from dor3d.train.recipes import TrainConfig, get_recipe, override
 from dor3d.train.start import make_sources
+from dor3d.train.stream import Sources
 
 # of the recipe's learning rate: each variant chooses among them. Twice as high, short trainings end lower still, but
 # whole ones leave offset networks that blow up on crops unlike those they learnt from (docs/log.md)
@@ -111,6 +114,11 @@ class Trial:
         """Of the run itself."""
         return self.plan.out / "runs" / self.name
 
+    @property
+    def crops(self) -> Path:
+        """Where the rendered crops of its seed lie while they are kept."""
+        return self.plan.out / "runs" / f"crops-s{self.seed}"
+
     def config(self) -> TrainConfig:
         """Everything that decides it."""
         base = _recipe(self.plan, self.backbone)
@@ -178,7 +186,7 @@ def run_trial(trial: Trial) -> bool:
     trial.folder.mkdir(parents=True, exist_ok=True)
     with (trial.folder / "train.log").open("a") as log:
         console = Console(file=log, width=160)
-        outcome = train(config, make_sources(config), trial.folder, resume=True, console=console)
+        outcome = train(config, _sources(trial, config), trial.folder, resume=True, console=console)
     if not outcome.finished:
         return False
     seconds = time.perf_counter() - start if fresh else None
@@ -188,6 +196,15 @@ def run_trial(trial: Trial) -> bool:
     _write(trial, config, result)
     shutil.rmtree(trial.folder / "checkpoints", ignore_errors=True)
     return True
+
+
+def _sources(trial: Trial, config: TrainConfig) -> Sources:
+    """What it learns from: crops that were rendered for all trials of its seed, where there are."""
+    sources = make_sources(config)
+    stream = sources.train
+    if not isinstance(stream, SyntheticHands) or not is_kept(stream, trial.crops):
+        return sources
+    return sources._replace(train=KeptHands(stream, trial.crops))
 
 
 def _validation_mm(folder: Path) -> float:
