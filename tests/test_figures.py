@@ -138,6 +138,12 @@ def test_what_a_figure_lacks_is_named(tmp_path: Path, figure: str, changes: dict
         make_figures([figure], Request(frames=2, out=tmp_path, **changes))  # type: ignore[arg-type, list-item]
 
 
+def test_figures_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["figures", "--out", str(tmp_path)])
+    assert "It is not said which figures; expected some of 1, 2" in capsys.readouterr().err
+
+
 def test_figures_refuse_models_that_do_not_fit_them(tmp_path: Path, runs: list[str]) -> None:
     save_model(tmp_path / "larger", network("ordinal", size=96))
     request = Request([*runs, str(tmp_path / "larger")], frames=2, out=tmp_path)

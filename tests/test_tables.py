@@ -144,6 +144,7 @@ def test_results_of_another_plan_are_refused(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"seeds": 0}, "--seeds must be at least 1; got 0"),
+        ({"frames": -1}, "--frames must not be negative; got -1"),
         ({"dataset": "mano"}, "Unknown data set; got mano; expected synthetic, nyu"),
         ({"dataset": "nyu"}, "It is not said where nyu lies"),
     ],

@@ -103,10 +103,10 @@ def figure_1(request: Request) -> Path:
     frame = int(np.argsort(errors)[len(errors) // 2])
     rows = []
     for name, net in nets.items():
-        maps = joint_maps(net, crops.images[frame], crops.points[frame])
-        every = [departure(joint_maps(net, *pair)) for pair in zip(crops.images, crops.points, strict=True)]
+        every = [joint_maps(net, *pair) for pair in zip(crops.images, crops.points, strict=True)]
+        maps, apart = every[frame], np.array([departure(maps) for maps in every])
         own = maps.x[joint], maps.ideal_x[joint], maps.y[joint], maps.ideal_y[joint]
-        numbers = float(departure(maps)[joint]), float(np.mean(every))
+        numbers = float(apart[frame, joint]), float(apart.mean())
         said, true = points[name][frame, joint, :2], crops.points[frame, joint, :2]
         rows.append(MapRow(name, said, true, own, maps.seen, maps.probability, numbers))
     return regression_maps(crops.images[frame], rows, request.joint, request.out / "figure_1.png")

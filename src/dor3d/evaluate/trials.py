@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +80,8 @@ class Plan:
         for name in ("steps", "seeds", "jobs"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} must be at least 1", got=getattr(self, name))
+        if self.frames < 0:
+            raise InputError("--frames must not be negative", got=self.frames, expected="0 for all")
         if self.dataset != "synthetic" and self.dataset not in SETS:
             raise InputError("Unknown data set", got=self.dataset, expected=f"synthetic, {', '.join(SETS)}")
         if self.dataset != "synthetic" and self.root is None:
@@ -169,28 +170,24 @@ class Result:
         axes_mm: mean absolute error of each frame along x, y and z, over its joints; None for a tuning trial.
         error_mm: mean distance of each frame's joints; None for a tuning trial.
         calibration: of the standard deviations, where the test gives them.
-        seconds: that training took, where it was not interrupted.
     """
 
     validation_mm: float
     axes_mm: Float[ndarray, "n 3"] | None = None
     error_mm: Float[ndarray, "n"] | None = None
     calibration: Calibration | None = None
-    seconds: float | None = None
 
 
 def run_trial(trial: Trial) -> bool:
     """Train, measure, keep the result and drop what only a resumption needs. Returns whether it came to its end."""
-    config, start = trial.config(), time.perf_counter()
-    fresh = not trial.folder.exists()
+    config = trial.config()
     trial.folder.mkdir(parents=True, exist_ok=True)
     with (trial.folder / "train.log").open("a") as log:
         console = Console(file=log, width=160)
         outcome = train(config, _sources(trial, config), trial.folder, resume=True, console=console)
     if not outcome.finished:
         return False
-    seconds = time.perf_counter() - start if fresh else None
-    result = Result(_validation_mm(trial.folder), seconds=seconds)
+    result = Result(_validation_mm(trial.folder))
     if not trial.tuning:
         result = _measured(trial, result)
     _write(trial, config, result)
@@ -278,7 +275,6 @@ def _write(trial: Trial, config: TrainConfig, result: Result) -> None:
     about = {
         "trial": _same(trial, config),
         "validation_mm": result.validation_mm,
-        "seconds": result.seconds,
         "calibration": None if result.calibration is None else result.calibration._asdict(),
     }
     arrays = {name: getattr(result, name) for name in ("axes_mm", "error_mm")}
@@ -306,4 +302,4 @@ def read_result(trial: Trial) -> Result | None:
             fix="Choose another folder with --out.",
         )
     calibration = None if about["calibration"] is None else Calibration(**about["calibration"])
-    return Result(about["validation_mm"], calibration=calibration, seconds=about["seconds"], **arrays)
+    return Result(about["validation_mm"], calibration=calibration, **arrays)

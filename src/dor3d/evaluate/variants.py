@@ -6,7 +6,7 @@ as a mean over joints (`balanced`: as a sum the DOR loss would weigh next to not
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 TableName = Literal["2", "3", "4", "5", "6", "ours"]
@@ -59,7 +59,7 @@ class Row:
     label: str
     variant: str
     against: str | None = None
-    paper: Mapping[str, float] = ()  # pyright: ignore[reportAssignmentType]
+    paper: Mapping[str, float] = field(default_factory=dict)
     module: str = ""
     partner: bool = False
 
