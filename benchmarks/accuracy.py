@@ -16,36 +16,23 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import spearmanr
 
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.data.testsets import CLEAR_COUNT, clear, tracked
+from dor3d.evaluate.calibration import calibrate
+from dor3d.evaluate.crops import found_in_stream
 from dor3d.files import whole_file, write_whole
-from dor3d.metrics import joint_errors, success_curve, within_sigma
+from dor3d.metrics import joint_errors, success_curve
 from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import JOINTS
 
-_BATCH = 64
 _CURVE_MM = np.arange(0.0, 81.0)
-
-
-def predict(model: OnnxModel, source: SyntheticHands, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predicted and true joints [N, A, 3] (mm, camera frame), and the coordinates' sigma (px, px, mm as mm)."""
-    predicted, true, sigmas = [], [], []
-    scale = np.array([model.card.cube_mm[0] / model.card.size] * 2 + [1.0])
-    for start in range(0, count, _BATCH):
-        samples = [source.sample(i) for i in range(start, min(start + _BATCH, count))]
-        output = model(np.stack([s.image for s in samples])[:, None])
-        predicted += [s.box.to_camera(p) for s, p in zip(samples, output.points, strict=True)]
-        true += [s.scene.joints_mm for s in samples]
-        sigmas += list(output.sigma * scale)
-    return np.array(predicted), np.array(true), np.array(sigmas)
 
 
 def measure(model: OnnxModel, source: SyntheticHands, count: int) -> dict[str, Any]:
     """Mean error, per joint, success rates, how often errors lie within 1 and 2 sigma and how sigma ranks them."""
-    predicted, true, sigma = predict(model, source, count)
-    errors, spread = joint_errors(predicted, true), np.linalg.norm(sigma, axis=-1)
+    predicted, true, sigma = found_in_stream(model, source, count)
+    errors, told = joint_errors(predicted, true), calibrate(predicted - true, sigma)
     curve = success_curve(errors, _CURVE_MM)
     per_axis = predicted - true
     return {
@@ -56,11 +43,8 @@ def measure(model: OnnxModel, source: SyntheticHands, count: int) -> dict[str, A
         "axes_mm": dict(zip("xyz", np.abs(per_axis).mean((0, 1)).round(3).tolist(), strict=True)),
         "success_max": {f"{mm:.0f}": round(100 * float(curve[int(mm)]), 2) for mm in (10, 20, 30, 40, 60, 80)},
         "curve": curve.round(4).tolist(),
-        "within_sigma": [float(within_sigma(per_axis, sigma, k).mean()) for k in (1.0, 2.0)],
-        "sigma_ranks": {
-            "joints": float(spearmanr(errors.ravel(), spread.ravel()).statistic),
-            "hands": float(spearmanr(errors.mean(1), spread.mean(1)).statistic),
-        },
+        "within_sigma": told.within,
+        "sigma_ranks": {"joints": told.joint_rank, "hands": told.hand_rank},
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -11,21 +11,19 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.benchmarks import Benchmark
-from dor3d.data.sets import open_set
 from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import calibrate
+from dor3d.evaluate.crops import Crops, found_in, rendered_crops, run_on, set_crops
 from dor3d.evaluate.maps import departure, joint_maps
-from dor3d.evaluate.run import CroppedFrames, open_centers, open_model
+from dor3d.evaluate.run import open_model
 from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
-from dor3d.geometry import CropBox
 from dor3d.geometry.crop import center_of_joints
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.ordinal import Discretisation, decode
 from dor3d.runtime.onnx import CropModel
-from dor3d.skeleton import JOINTS
 from dor3d.viz import diagrams
 from dor3d.viz.figures import calibration, discretisations
 from dor3d.viz.maps import MapRow, regression_maps
@@ -66,14 +64,6 @@ class Request:
         """The models' places by their names."""
         pairs = [model.rpartition("=") for model in self.models]
         return {name or Path(place).stem: place for name, _, place in pairs}
-
-
-class Crops(NamedTuple):
-    """Labelled crops: the network's input, the true joints in it, and the boxes that they came out of."""
-
-    images: Float[ndarray, "n s s"]
-    points: Float[ndarray, "n a 3"]
-    boxes: list[CropBox]
 
 
 def make_figures(names: Sequence[FigureName], request: Request) -> list[Path]:
@@ -162,7 +152,7 @@ def figure_6(request: Request) -> Path:
     """Predictions over truth, from good to bad: frames at set places in the order of their errors."""
     name, model = next(iter(_models(request).items()))
     crops = _crops(request, model.card.size, model.card.cube_mm, model.card.joints)
-    said = _run(model, crops.images)[0]
+    said, _ = run_on(model, crops.images)
     scale = model.card.cube_mm[0] / model.card.size
     order = np.argsort(crop_errors_mm(crops.points, said, scale))
     frames = order[[round(percent / 100 * (len(order) - 1)) for percent in _CASES]]
@@ -178,11 +168,8 @@ def figure_calibration(request: Request) -> Path:
     for name, model in _models(request).items():
         card = model.card
         crops = _crops(request, card.size, card.cube_mm, card.joints)
-        points, sigma = _run(model, crops.images)
-        scale = np.array([card.cube_mm[0] / card.size] * 2 + [1.0])
-        pairs = zip(crops.boxes, points, crops.points, strict=True)
-        error = np.array([box.to_camera(said) - box.to_camera(true) for box, said, true in pairs])
-        found = calibrate(error, sigma * scale)
+        predicted, true, sigma = found_in(model, crops)
+        found = calibrate(predicted - true, sigma)
         label = f"{name}: rank {found.joint_rank:.2f} (joints), {found.hand_rank:.2f} (hands)"
         curves[label] = np.array(found.sigma_mm), np.array(found.rms_mm)
     return calibration(curves, request.out / "calibration.png")
@@ -219,40 +206,14 @@ def _crops(
     """The first frames of the set that have labels, as a network of this input sees them."""
     count = count or request.frames
     if request.dataset == "synthetic":
-        samples = [clear(size, cube_mm).sample(i) for i in range(min(count, CLEAR_COUNT))]
-        columns = [JOINTS.index(name) for name in joints]
-        points = np.array([s.points[columns] for s in samples])
-        return Crops(np.array([s.image for s in samples]), points, [s.box for s in samples])
-    if request.root is None:
-        raise InputError(f"It is not said where {request.dataset} lies", fix="Name its folder with --root.")
-    frames = open_set(request.dataset, request.root)
-    if foreign := [name for name in joints if name not in frames.joints]:
-        raise InputError(f"{frames.name} has no joint {foreign[0]}, which the model predicts")
-    columns = [frames.joints.index(name) for name in joints]
-    source = CroppedFrames(frames, open_centers(request.centers, frames), cube_mm, size)
-    images, points, boxes = [], [], []
-    for index in range(len(frames)):
-        box, image, sample = source.crop(index)
-        if sample.joints_mm is not None:
-            images, boxes = [*images, image], [*boxes, box]
-            points.append(box.to_crop(sample.joints_mm[columns]).astype(np.float32))
-        if len(images) == count:
-            break
-    if not images:
-        raise InputError(f"The split {frames.split} of {frames.name} has no labels to show")
-    return Crops(np.array(images), np.array(points), boxes)
+        return rendered_crops(clear(size, cube_mm), range(min(count, CLEAR_COUNT)), joints)
+    return set_crops(request.dataset, request.root, request.centers, count, size, cube_mm, joints)
 
 
 @torch.no_grad()
 def _points(net: HandNet, images: Float[ndarray, "n s s"]) -> Float[ndarray, "n a 3"]:
     parts = torch.from_numpy(images)[:, None].split(_BATCH)
     return torch.cat([net(part).points for part in parts]).numpy()
-
-
-def _run(model: CropModel, images: Float[ndarray, "n s s"]) -> tuple[Float[ndarray, "n a 3"], Float[ndarray, "n a 3"]]:
-    """Crop points and their standard deviations."""
-    outputs = [model(images[i : i + _BATCH, None]) for i in range(0, len(images), _BATCH)]
-    return np.concatenate([o.points for o in outputs]), np.concatenate([o.sigma for o in outputs])
 
 
 @torch.no_grad()

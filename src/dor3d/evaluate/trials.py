@@ -25,11 +25,13 @@ from dor3d.data.synthetic import SyntheticHands
 from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import Calibration, calibrate
+from dor3d.evaluate.crops import Found, found_in_stream
 from dor3d.evaluate.run import evaluate, open_centers, open_model
 from dor3d.evaluate.variants import BASE, VARIANTS
 from dor3d.files import write_whole
 from dor3d.metrics import joint_errors
 from dor3d.model.checkpoint import load_model
+from dor3d.runtime.onnx import CropOutput
 from dor3d.train.fabric import pick_device
 from dor3d.train.loop import train
 from dor3d.train.recipes import TrainConfig, get_recipe, override
@@ -42,7 +44,6 @@ RATES: Final = (0.25, 0.5, 1.0)
 TUNING_SHARE: Final = 0.2  # of the budget
 _AVERAGED: Final = 0.999
 _WARM_SHARE: Final = 0.1
-_BATCH: Final = 64
 _LARGEST_MM: Final = 60_000.0  # that half precision holds
 _LARGE: Final = ("swin", "resnet")  # the paper's kind: its crops, its optimizer
 _FREE: Final = {"workers", "threads", "device", "log_every", "checkpoint_every", "tensorboard", "recipe", "keep"}
@@ -214,7 +215,7 @@ def _validation_mm(folder: Path) -> float:
 
 def _measured(trial: Trial, result: Result) -> Result:
     if trial.plan.dataset == "synthetic":
-        predicted, true, sigma = predict_clear(trial.folder, trial.plan.frames or CLEAR_COUNT)
+        predicted, true, sigma = _find_in_clear(trial.folder, trial.plan.frames or CLEAR_COUNT)
     else:
         predicted, true = _predict_set(trial)
         sigma = None
@@ -226,23 +227,17 @@ def _measured(trial: Trial, result: Result) -> Result:
     )
 
 
-@torch.no_grad()
-def predict_clear(folder: Path, count: int) -> tuple[Float[ndarray, "n a 3"], ...]:
-    """Predicted and true joints of a run on the first frames of `clear` (mm, camera frame), and sigma (mm)."""
+def _find_in_clear(folder: Path, count: int) -> Found:
     net = load_model(folder).folded()
     device = pick_device("auto")
-    net, source = net.to(device), clear(net.config.size, net.config.cube_mm)
-    predicted, true, sigmas = [], [], []
-    for start in range(0, count, _BATCH):
-        samples = [source.sample(i) for i in range(start, min(start + _BATCH, count))]
-        crops = torch.from_numpy(np.stack([s.image for s in samples])[:, None]).to(device)
-        output = net(crops)
-        points, sigma = output.points.cpu().numpy(), output.sigma.cpu().numpy()
-        predicted += [s.box.to_camera(p) for s, p in zip(samples, points, strict=True)]
-        true += [s.scene.joints_mm for s in samples]
-        sigmas += list(sigma)
-    scale = np.array([net.config.cube_mm[0] / net.config.size] * 2 + [1.0])
-    return np.array(predicted), np.array(true), np.array(sigmas) * scale
+    net.to(device)
+
+    @torch.no_grad()
+    def network(crops: ndarray) -> CropOutput:
+        output = net(torch.from_numpy(crops).to(device))
+        return CropOutput(output.points.cpu().numpy(), output.sigma.cpu().numpy())
+
+    return found_in_stream(network, clear(net.config.size, net.config.cube_mm), count)
 
 
 def _predict_set(trial: Trial) -> tuple[Float[ndarray, "n a 3"], Float[ndarray, "n a 3"]]:

@@ -1,0 +1,100 @@
+"""Labelled crops as networks see them, and what networks make of them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from dor3d.data.sets import open_set
+from dor3d.data.synthetic import SyntheticHands
+from dor3d.errors import InputError
+from dor3d.evaluate.run import CroppedFrames, open_centers
+from dor3d.geometry import CropBox
+from dor3d.runtime.onnx import CropOutput
+from dor3d.skeleton import JOINTS
+
+_BATCH: Final = 64
+# crops [B, 1, S, S] to crop points and their standard deviations, each [B, A, 3]
+Network = Callable[[Float[ndarray, "b 1 s s"]], CropOutput]
+
+
+class Crops(NamedTuple):
+    """Labelled crops: the network's input, the true joints in it (px, px, mm), and the boxes that they came out of."""
+
+    images: Float[ndarray, "n s s"]
+    points: Float[ndarray, "n a 3"]
+    boxes: list[CropBox]
+
+
+class Found(NamedTuple):
+    """What a network makes of crops: joints and true ones in the camera frame, and coordinates' sigma, all in mm."""
+
+    predicted_mm: Float[ndarray, "n a 3"]
+    true_mm: Float[ndarray, "n a 3"]
+    sigma_mm: Float[ndarray, "n a 3"]
+
+
+def rendered_crops(source: SyntheticHands, rows: range, joints: Sequence[str] = JOINTS) -> Crops:
+    """Some samples of a stream."""
+    samples = [source.sample(i) for i in rows]
+    columns = [JOINTS.index(name) for name in joints]
+    points = np.array([s.points[columns] for s in samples])
+    return Crops(np.array([s.image for s in samples]), points, [s.box for s in samples])
+
+
+def set_crops(
+    dataset: str,
+    root: Path | None,
+    centers: str,
+    count: int,
+    size: int,
+    cube_mm: tuple[float, float],
+    joints: Sequence[str],
+) -> Crops:
+    """The first labelled frames of a set's scored split. Raises InputError where there are none with these joints."""
+    if root is None:
+        raise InputError(f"It is not said where {dataset} lies", fix="Name its folder with --root.")
+    frames = open_set(dataset, root)
+    if foreign := [name for name in joints if name not in frames.joints]:
+        raise InputError(f"{frames.name} has no joint {foreign[0]}, which the model predicts")
+    columns = [frames.joints.index(name) for name in joints]
+    source = CroppedFrames(frames, open_centers(centers, frames), cube_mm, size)
+    found: list[tuple[ndarray, ndarray, CropBox]] = []
+    for index in range(len(frames)):
+        box, image, sample = source.crop(index)
+        if sample.joints_mm is not None:
+            found.append((image, box.to_crop(sample.joints_mm[columns]).astype(np.float32), box))
+        if len(found) == count:
+            break
+    if not found:
+        raise InputError(f"The split {frames.split} of {frames.name} has no labels to show")
+    images, points, boxes = zip(*found, strict=True)
+    return Crops(np.array(images), np.array(points), list(boxes))
+
+
+def run_on(network: Network, images: Float[ndarray, "n s s"]) -> tuple[ndarray, ndarray]:
+    """Crop points and their standard deviations, [N, A, 3] each."""
+    outputs = [network(images[i : i + _BATCH, None]) for i in range(0, len(images), _BATCH)]
+    return np.concatenate([o.points for o in outputs]), np.concatenate([o.sigma for o in outputs])
+
+
+def found_in(network: Network, crops: Crops) -> Found:
+    """What a network makes of crops."""
+    points, sigma = run_on(network, crops.images)
+    first = crops.boxes[0]
+    scale = np.array([first.mm_per_pixel] * 2 + [1.0])
+    predicted, true = (
+        np.array([box.to_camera(p) for box, p in zip(crops.boxes, some, strict=True)])
+        for some in (points, crops.points)
+    )
+    return Found(predicted, true, sigma * scale)
+
+
+def found_in_stream(network: Network, source: SyntheticHands, count: int) -> Found:
+    """What a network makes of the first samples of a stream, which are rendered a batch at a time."""
+    rows = [range(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
+    parts = [found_in(network, rendered_crops(source, some)) for some in rows]
+    return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
