@@ -128,6 +128,17 @@ def test_markdown_shows_the_papers_columns(tmp_path: Path, monkeypatch: pytest.M
     assert "7.31" in as_markdown(table) and "| 86.9 | 47 |" in as_markdown(table)
 
 
+def test_our_table_says_how_far_sigma_can_be_trusted() -> None:
+    row = {"label": "one", "module": "", "x": 1.0, "y": 1.0, "z": 1.0, "all": 2.0, "seeds": [2.0], "paper": {}}
+    known, unknown = {**row, "rank": 0.534, "within": 78.1}, {**row, "rank": None, "within": None}  # a set gives none
+    about = {"samples": 640, "seeds": 1}
+    named = {"table": "ours", "title": "", "measured_on": "clear", "backbone": "compact", "paper_measured_on": ""}
+    text = as_markdown({**named, "columns": TABLES["ours"].columns, "budget": about, "rows": [known, unknown]})
+    _, _, head, _, first, second = text.splitlines()
+    assert "| rank of sigma | within sigma (%) |" in head
+    assert "| 2.00 | 0.53 | 78 |" in first and "| 2.00 |  |  |" in second
+
+
 def test_results_of_another_plan_are_refused(tmp_path: Path) -> None:
     own = plan(tmp_path)
     t = trial(own, "compact", "ordinal", 1.0, 0)

@@ -217,6 +217,7 @@ def _row_json(
 ) -> dict[str, Any]:
     own = [r for r in results[line.key] if r is not None]
     errors, axes = np.array([r.error_mm for r in own]), np.array([r.axes_mm for r in own])
+    calibrations = [r.calibration for r in own if r.calibration]
     row = {
         "label": line.row.label if line.row.module != "backbone" else line.backbone,
         "module": line.row.module,
@@ -230,7 +231,9 @@ def _row_json(
         "speed": round(costs[line.key][1], 1),
         "rate": rates[line.key],
         "tuning_mm": {f"{rate:g}": round(mm, 3) for rate, mm in tuned(plan, *line.key).items()},
-        "calibration": [r.calibration._asdict() for r in own if r.calibration],
+        "calibration": [said._asdict() for said in calibrations],
+        "rank": round(float(np.mean([said.joint_rank for said in calibrations])), 3) if calibrations else None,
+        "within": round(100 * float(np.mean([said.within[0] for said in calibrations])), 1) if calibrations else None,
         "paper": dict(line.row.paper),
     }
     if line.row.against:
@@ -245,7 +248,13 @@ def _row_json(
     return row
 
 
-_HEADS: Final = {"all": "all", "x": "x", "y": "y", "z": "z", "parameters": "parameters (M)", "speed": "frames/s"}
+_HEADS: Final = {
+    **{name: name for name in ("x", "y", "z", "all")},
+    "parameters": "parameters (M)",
+    "speed": "frames/s",
+    "rank": "rank of sigma",
+    "within": "within sigma (%)",
+}
 
 
 def as_markdown(table: dict[str, Any]) -> str:
@@ -270,16 +279,20 @@ def as_markdown(table: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_DIGITS: Final = {"parameters": 1, "speed": 0, "within": 0}
+
+
 def _cell(column: str, row: dict[str, Any]) -> str:
-    if column == "parameters":
-        return f"{row[column] / 1e6:.1f}"
-    return f"{row[column]:.0f}" if column == "speed" else f"{row[column]:.2f}"
+    value = row.get(column)
+    return "" if value is None else _number(column, value / 1e6 if column == "parameters" else value)
 
 
 def _paper_cell(column: str, paper: dict[str, float]) -> str:
-    if column not in paper:
-        return ""
-    return {"parameters": f"{paper[column]:.1f}", "speed": f"{paper[column]:.0f}"}.get(column, f"{paper[column]:.2f}")
+    return _number(column, paper[column]) if column in paper else ""
+
+
+def _number(column: str, value: float) -> str:
+    return f"{value:.{_DIGITS.get(column, 2)}f}"
 
 
 def _difference(row: dict[str, Any]) -> str:
