@@ -100,6 +100,7 @@ def test_tables_are_made_of_kept_results_without_training(tmp_path: Path, monkey
     assert offset["all"] == pytest.approx(6.5, abs=0.1) and offset["seeds"] == pytest.approx([6, 7], abs=0.1)
     assert offset["difference"]["mean"] == pytest.approx(-1, abs=0.1)
     assert offset["difference"]["low"] < -1 < offset["difference"]["high"] < -0.9
+    assert offset["difference"]["axes"]["z"]["mean"] == pytest.approx(-0.5, abs=0.05)  # an axis has half of the error
     assert offset["paper"] == {"x": 3.31, "y": 3.33, "z": 4.32, "all": 7.34}
     assert three["budget"] == {
         "steps": 10,

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
 from dor3d.data.kept import bytes_of, is_kept, keep
 from dor3d.data.synthetic import SyntheticHands
@@ -237,15 +239,25 @@ def _row_json(
         "paper": dict(line.row.paper),
     }
     if line.row.against:
-        other = results[plan.backbone, line.row.against]
-        difference = errors - np.array([r.error_mm for r in other if r is not None])
-        interval = paired_bootstrap(difference)
-        row["difference"] = {
-            "against": line.row.against,
-            **{key: round(value, 3) for key, value in interval._asdict().items()},
-            "seeds": difference.mean(1).round(3).tolist(),
-        }
+        row["difference"] = _difference_json(line.row.against, own, results[plan.backbone, line.row.against])
     return row
+
+
+def _difference_json(against: str, own: Sequence[Result], other: Sequence[Result | None]) -> dict[str, Any]:
+    """Paired by seed and frame, with bootstrap intervals: of the error, and of the one along each axis."""
+    there = [r for r in other if r is not None]
+    errors = np.array([r.error_mm for r in own]) - np.array([r.error_mm for r in there])
+    axes = np.array([r.axes_mm for r in own]) - np.array([r.axes_mm for r in there])
+    return {
+        "against": against,
+        **_interval(errors),
+        "seeds": errors.mean(1).round(3).tolist(),
+        "axes": {name: _interval(axes[..., i]) for i, name in enumerate("xyz")},
+    }
+
+
+def _interval(difference: Float[ndarray, "s n"]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in paired_bootstrap(difference)._asdict().items()}
 
 
 _HEADS: Final = {
