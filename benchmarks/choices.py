@@ -1,5 +1,7 @@
 """What the compact network is made of, chosen by measurement: variants of `synth-compact`, trained on equal samples.
 
+`dor3d tables` compares variants of the paper's network; here the one that ships is varied.
+
     python benchmarks/choices.py GROUP... [--samples 102400] [--jobs 2] [--out runs/choices] [--finished]
 
 Groups: heads, losses, inputs, backbones.
@@ -33,6 +35,8 @@ GROUPS: Final[dict[str, dict[str, str]]] = {
         "offset": "",
         "ordinal, exact labels": _ORDINAL,
         "ordinal, hard labels": f"{_ORDINAL} --labels hard",
+        "coordinate, metric": "--head coordinate",
+        "coordinate, balanced": "--head coordinate --loss balanced",
     },
     "losses": {
         "offset, metric": "",
