@@ -12,7 +12,7 @@ from write_sets import render, write
 from dor3d import cli
 from dor3d.errors import InputError
 from dor3d.evaluate.figures import Request, make_figures
-from dor3d.evaluate.maps import JointMaps, departure, joint_maps
+from dor3d.evaluate.maps import JointMaps, departure, disagreement, joint_maps
 from dor3d.model.checkpoint import save_model
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.ordinal import Discretisation
@@ -76,6 +76,18 @@ def test_departure_is_a_share_of_what_an_ideal_line_falls_by() -> None:
     offsets = JointMaps(line * 10, flat, steps * 20, flat + [[[3.0]], [[1.0]]][0], None, probability=False)
     offsets = offsets._replace(ideal_y=np.arange(4.0).reshape(1, 4, 1))
     assert departure(offsets) == pytest.approx([100 * (0.5 / 20) / 2])
+
+
+def test_disagreement_is_between_lines_and_not_along_them() -> None:
+    noisy = np.array([[[1.0, 0.5, 0.7, 0.0]] * 3])  # three lines that say the same
+    flat = np.zeros((1, 4, 3))
+    maps = JointMaps(noisy, flat, noisy, flat, None, probability=True)
+    assert departure(maps) > 0 and disagreement(maps) == pytest.approx([0])
+    tilted = noisy + np.array([[[-0.1], [0.0], [0.1]]])
+    assert disagreement(maps._replace(x=tilted)) == pytest.approx([100 * (0.2 / 3) / 2])  # x and y, half each
+    seen = np.array([[True] * 4, [True] * 4, [False] * 4])
+    masked = maps._replace(x=tilted, y=flat.swapaxes(1, 2), seen=seen)
+    assert disagreement(masked) == pytest.approx([100 * 0.05 / 2])
 
 
 def test_heatmaps_have_nothing_for_figure_1(crop: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import calibrate
 from dor3d.evaluate.crops import Crops, found_in, rendered_crops, run_on, set_crops
-from dor3d.evaluate.maps import departure, joint_maps
+from dor3d.evaluate.maps import departure, disagreement, joint_maps
 from dor3d.evaluate.run import open_model
 from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
@@ -80,7 +80,7 @@ def make_figures(names: Sequence[FigureName], request: Request) -> list[Path]:
 
 
 def figure_1(request: Request) -> Path:
-    """Maps of each model for one joint of the frame whose error is the median, and their departure from order."""
+    """Maps of each model for one joint of the frame whose error is the median, and how noisy they are."""
     nets = _nets(request, "1")
     first = next(iter(nets.values())).config
     if len({(net.config.size, net.config.cube_mm, net.config.joints) for net in nets.values()}) > 1:
@@ -94,9 +94,10 @@ def figure_1(request: Request) -> Path:
     rows = []
     for name, net in nets.items():
         every = [joint_maps(net, *pair) for pair in zip(crops.images, crops.points, strict=True)]
-        maps, apart = every[frame], np.array([departure(maps) for maps in every])
+        maps = every[frame]
+        noise = np.array([[measure(maps) for maps in every] for measure in (departure, disagreement)])
         own = maps.x[joint], maps.ideal_x[joint], maps.y[joint], maps.ideal_y[joint]
-        numbers = float(apart[frame, joint]), float(apart.mean())
+        numbers = noise[:, frame, joint], noise.mean((1, 2))
         said, true = points[name][frame, joint, :2], crops.points[frame, joint, :2]
         rows.append(MapRow(name, said, true, own, maps.seen, maps.probability, numbers))
     return regression_maps(crops.images[frame], rows, request.joint, request.out / "figure_1.png")

@@ -4,6 +4,7 @@ An offset head says at each place how far the joint lies away; ideally that fall
 same on all lines. An ordinal head says at each threshold how likely the joint lies beyond it: ideally a step.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -93,12 +94,33 @@ def departure(maps: JointMaps) -> Float[ndarray, "a"]:
     The mean distance between a line and the nearest one that never rises (isotonic regression), over lines of both
     maps: 0 for a map without noise, whatever else is wrong with it.
     """
+    return _share_of_reach(maps, _rise)
+
+
+def disagreement(maps: JointMaps) -> Float[ndarray, "a"]:
+    """How far each joint's scan lines are from saying the same, in per cent of what an ideal line falls by.
+
+    The mean distance from what all lines say at the same place: 0 for maps whose lines are equal, noisy or not.
+    """
+    return _share_of_reach(maps, _apart)
+
+
+def _share_of_reach(
+    maps: JointMaps, measure: Callable[[Float[ndarray, "n k"], Bool[ndarray, "n k"] | None], float]
+) -> Float[ndarray, "a"]:
+    """A measure of each joint's scan lines, the mean of both maps, in per cent of what an ideal line falls by."""
     columns = zip(maps.x, maps.y.swapaxes(1, 2), strict=True)
     masks = (None, None) if maps.seen is None else (maps.seen, maps.seen.T)
     reach = [1.0, 1.0] if maps.probability else [float(np.ptp(ideal[0])) for ideal in (maps.ideal_x, maps.ideal_y)]
     return np.array(
-        [100 * np.mean([_rise(m, k) / r for m, k, r in zip(pair, masks, reach, strict=True)]) for pair in columns]
+        [100 * np.mean([measure(m, k) / r for m, k, r in zip(pair, masks, reach, strict=True)]) for pair in columns]
     )
+
+
+def _apart(lines: Float[ndarray, "n k"], seen: Bool[ndarray, "n k"] | None) -> float:
+    """Mean distance of lines from their mean."""
+    said = np.ma.array(lines, mask=False if seen is None else ~seen)
+    return float(np.ma.filled(np.abs(said - said.mean(0)).mean(), 0.0))
 
 
 def _rise(lines: Float[ndarray, "n k"], seen: Bool[ndarray, "n k"] | None) -> float:

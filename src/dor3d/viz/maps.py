@@ -25,7 +25,8 @@ class MapRow(NamedTuple):
         maps: x, its ideal form, y, its ideal form; offsets in px, or probabilities.
         seen: places that have a say; None: all.
         probability: whether the maps are probabilities.
-        departure: from falling along the scan lines (%), of this joint here, and on average.
+        noise: departure from falling along the scan lines and disagreement of these (%), of this joint here, and on
+            average.
     """
 
     name: str
@@ -34,7 +35,7 @@ class MapRow(NamedTuple):
     maps: tuple[Float[ndarray, "_h _w"], Float[ndarray, "_h _w"], Float[ndarray, "_i _j"], Float[ndarray, "_i _j"]]
     seen: Bool[ndarray, "h w"] | None
     probability: bool
-    departure: tuple[float, float]
+    noise: tuple[Float[ndarray, "2"], Float[ndarray, "2"]]
 
 
 def regression_maps(crop: Float[ndarray, "s s"], rows: Sequence[MapRow], joint: str, out: Path) -> Path:
@@ -55,8 +56,8 @@ def regression_maps(crop: Float[ndarray, "s s"], rows: Sequence[MapRow], joint: 
         for axes, values in zip(line[1:], row.maps, strict=True):
             _draw_map(axes, values, row, reach, len(crop))
         line[0].set_ylabel(row.name.replace(", ", ",\n"), fontsize=9)
-        here, mean = row.departure
-        line[1].set_xlabel(f"departure {here:.2f} %\n(all joints and frames: {mean:.2f} %)", fontsize=8)
+        for axes, name, here, mean in zip(line[1::2], ("departure", "disagreement"), *row.noise, strict=True):
+            axes.set_xlabel(f"{name} {here:.2f} %\n(all joints and frames: {mean:.2f} %)", fontsize=8)
         kind = "P(joint beyond)" if row.probability else "offset (px)"
         bar = figure.colorbar(line[4].images[0], ax=line[4], shrink=0.85, label=kind)
         bar.ax.tick_params(labelsize=7)
