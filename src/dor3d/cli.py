@@ -348,10 +348,6 @@ def figures(
     """
     from dor3d.evaluate.figures import Request, make_figures
 
-    if not names:
-        raise InputError("It is not said which figures", expected="some of 1, 2, 3, 4, 6, calibration")
-    if frames < 1:
-        raise InputError("There must be at least one frame to show", got=f"--frames {frames}")
     for path in make_figures(names, Request(models, dataset, root, truths, joint, frames, centers, out)):
         print(path)
 

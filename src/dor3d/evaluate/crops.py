@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 def rendered_crops(source: SyntheticHands, rows: range, joints: Sequence[str] = JOINTS) -> Crops:
-    """Some samples of a stream."""
+    """Some samples of a stream, with those of the 21 joints that are named."""
     samples = [source.sample(i) for i in rows]
     columns = [JOINTS.index(name) for name in joints]
     points = np.array([s.points[columns] for s in samples])
@@ -54,7 +54,17 @@ def set_crops(
     cube_mm: tuple[float, float],
     joints: Sequence[str],
 ) -> Crops:
-    """The first labelled frames of a set's scored split. Raises InputError where there are none with these joints."""
+    """The first labelled frames of a set's scored split.
+
+    Args:
+        dataset, root: a set of `SETS`, and its folder.
+        centers: where crops are centred, as `dor3d evaluate --centers` has it.
+        count: how many frames at most.
+        size, cube_mm: side of the crops (px), and what they hold: in-plane side and depth (mm).
+        joints: names of the points, in their order.
+
+    Raises InputError without a folder, for joints that the set has not, and where no frame is labelled.
+    """
     if root is None:
         raise InputError(f"It is not said where {dataset} lies", fix="Name its folder with --root.")
     frames = open_set(dataset, root)

@@ -60,6 +60,10 @@ class Request:
     centers: str = "mass"
     out: Path = Path("dor3d-figures")
 
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise InputError("There must be at least one frame to show", got=f"--frames {self.frames}")
+
     def named_models(self) -> dict[str, str]:
         """The models' places by their names."""
         pairs = [model.rpartition("=") for model in self.models]
@@ -67,7 +71,7 @@ class Request:
 
 
 def make_figures(names: Sequence[FigureName], request: Request) -> list[Path]:
-    """Draw figures; returns their paths. Raises InputError for what a figure lacks."""
+    """Draw figures; returns their paths. Raises InputError for what a figure lacks, and where none is named."""
     draw = {
         "1": figure_1,
         "2": figure_2,
@@ -76,6 +80,8 @@ def make_figures(names: Sequence[FigureName], request: Request) -> list[Path]:
         "6": figure_6,
         "calibration": figure_calibration,
     }
+    if not names:
+        raise InputError("It is not said which figures", expected=f"some of {', '.join(draw)}")
     return [draw[name](request) for name in names]
 
 
@@ -95,7 +101,7 @@ def figure_1(request: Request) -> Path:
     for name, net in nets.items():
         every = [joint_maps(net, *pair) for pair in zip(crops.images, crops.points, strict=True)]
         maps = every[frame]
-        noise = np.array([[measure(maps) for maps in every] for measure in (departure, disagreement)])
+        noise = np.array([[measure(each) for each in every] for measure in (departure, disagreement)])
         own = maps.x[joint], maps.ideal_x[joint], maps.y[joint], maps.ideal_y[joint]
         numbers = noise[:, frame, joint], noise.mean((1, 2))
         said, true = points[name][frame, joint, :2], crops.points[frame, joint, :2]

@@ -24,6 +24,7 @@ from numpy import ndarray
 from dor3d.data.kept import bytes_of, is_kept, keep
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.errors import InputError
+from dor3d.evaluate.calibration import Calibration
 from dor3d.evaluate.jobs import side_by_side
 from dor3d.evaluate.trials import RATES, Plan, Result, Trial, read_result, run_trial
 from dor3d.evaluate.variants import TABLES, Row, Table, TableName
@@ -234,13 +235,20 @@ def _row_json(
         "rate": rates[line.key],
         "tuning_mm": {f"{rate:g}": round(mm, 3) for rate, mm in tuned(plan, *line.key).items()},
         "calibration": [said._asdict() for said in calibrations],
-        "rank": round(float(np.mean([said.joint_rank for said in calibrations])), 3) if calibrations else None,
-        "within": round(100 * float(np.mean([said.within[0] for said in calibrations])), 1) if calibrations else None,
+        **_trust(calibrations),
         "paper": dict(line.row.paper),
     }
     if line.row.against:
         row["difference"] = _difference_json(line.row.against, own, results[plan.backbone, line.row.against])
     return row
+
+
+def _trust(calibrations: Sequence[Calibration]) -> dict[str, float | None]:
+    """How standard deviations rank joints, and the per cent of coordinates within one; None where a test has none."""
+    if not calibrations:
+        return {"rank": None, "within": None}
+    ranks, within = ([said.joint_rank for said in calibrations], [said.within[0] for said in calibrations])
+    return {"rank": round(float(np.mean(ranks)), 3), "within": round(100 * float(np.mean(within)), 1)}
 
 
 def _difference_json(against: str, own: Sequence[Result], other: Sequence[Result | None]) -> dict[str, Any]:
