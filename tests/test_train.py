@@ -1,10 +1,11 @@
 """The loop: it learns, it resumes exactly, it stops cleanly; recipes and their overrides."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def same(one: Path, other: Path, step: int = 8) -> None:
         (read_tensors(one / WEIGHTS)[0], read_tensors(other / WEIGHTS)[0]),
     ):
         assert whole.keys() == parts.keys()
-        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+        assert [key for key in whole if not torch.equal(whole[key], parts[key])] == []
 
 
 def files(out: Path) -> dict[str, tuple[bytes, int]]:
@@ -138,6 +139,44 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes:
     assert resumed.finished
     same(tmp_path / "whole", tmp_path / "parts")
     assert [line["step"] for line in metrics(tmp_path / "parts")] == [2, 4, 6, 8]
+
+
+class _KilledError(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_any_file_a_run_goes_on_as_if_nothing_had_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """A file takes its name by `os.replace`: the run is killed just before each of these or just after."""
+    config = tiny(steps=2, warmup=1, checkpoint_every=1, validation=4, validate_every=1, tensorboard=False)
+    replace = os.replace
+    run(config, tmp_path / "whole")
+    names = files(tmp_path / "whole").keys()
+    for n in itertools.count():
+        calls = itertools.count()
+
+        def killed(source: str, target: Path, n: int = n, calls: Iterator[int] = calls) -> None:
+            mine = next(calls) == n
+            if not mine or after:
+                replace(source, target)
+            if mine:
+                raise _KilledError
+
+        out = tmp_path / str(n)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", killed)
+            try:
+                run(config, out)
+            except _KilledError:
+                pass
+            else:
+                break
+        assert run(config, out, resume=True).finished
+        same(tmp_path / "whole", out, step=2)
+        assert {name.replace("/whole/", f"/{n}/") for name in names} == files(out).keys()
+    assert n > 5
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:

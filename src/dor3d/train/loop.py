@@ -31,7 +31,7 @@ from dor3d.train.run import Run
 from dor3d.train.state import drop_metrics_after, learning_rate, open_run, restore, save
 from dor3d.train.stream import Order, Share, Sources, shares
 from dor3d.train.watch import Watch
-from dor3d.viz.report import write_report
+from dor3d.viz.report import REPORT, write_report
 
 
 class WorkerError(Dor3dError, RuntimeError):
@@ -83,6 +83,8 @@ def train(
     with Display(config.recipe or config.model.backbone, config.total_steps, 0, console) as display, _stop() as stop:
         state = _load(fabric, out, config.keep, display)
         if state and state.step >= config.total_steps:
+            if fabric.is_global_zero and not (out / REPORT).exists():  # a kill came before it
+                write_report(out)
             return TrainResult(state.step, finished=True, first=fabric.is_global_zero)
         run = Run(config, fabric, out, None if state else init, resumed=state is not None)
         done = restore(run, state) if state else 0

@@ -70,7 +70,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def save(run: "Run", store: Checkpoints, step: int) -> None:
-    """Write the state and the model. The state alone is enough to go on, so a stop between the two does no harm."""
+    """Write the model and then the state: a run that has its last state is finished, so that comes last."""
     net, average = run.net, run.average
     tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
     if average:
@@ -78,8 +78,8 @@ def save(run: "Run", store: Checkpoints, step: int) -> None:
     for i, values in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": t for name, t in values.items()}
     precision = json.dumps(run.fabric.strategy.precision.state_dict())  # the scale of fp16's gradients
+    write_tensors(store.folder / WEIGHTS, run.weights(), durable=True)
     store.save(step, tensors, {"config": json.dumps(run.config.to_json()), "precision": precision})
-    write_tensors(store.folder / WEIGHTS, run.weights())
 
 
 def restore(run: "Run", state: State) -> int:
