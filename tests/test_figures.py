@@ -10,13 +10,18 @@ from variants import HEADS
 from write_sets import render, write
 
 from dor3d import cli
+from dor3d.data.testsets import clear
 from dor3d.errors import InputError
+from dor3d.evaluate import figures
+from dor3d.evaluate.crops import rendered_crops, set_crops
 from dor3d.evaluate.figures import Request, make_figures
 from dor3d.evaluate.maps import JointMaps, departure, disagreement, joint_maps
 from dor3d.model.checkpoint import save_model
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.ordinal import Discretisation
+from dor3d.skeleton import JOINTS
 from dor3d.viz.figures import mean_width
+from dor3d.viz.sheet import sample_sheet
 
 SIZE = 64
 
@@ -42,13 +47,16 @@ def test_maps_lead_to_the_joints_that_the_network_gives(head: str, crop: np.ndar
     net = network(head)
     maps = joint_maps(net, crop, TRUE)
     with torch.no_grad():
-        points = net(torch.from_numpy(crop)[None, None]).points[0].numpy()
-    if maps.probability and head not in ("learned",):
-        step = SIZE / maps.x.shape[-1]
-        np.testing.assert_allclose(maps.x.sum(-1).mean(-1) * step, points[:, 0], atol=0.01)
-        np.testing.assert_allclose(maps.y.sum(-2).mean(-1) * step, points[:, 1], atol=0.01)
+        image = torch.from_numpy(crop)[None, None]
+        points, seen = net(image).points[0].numpy(), net.maps(image)
+    if maps.probability:
+        step, weights = SIZE / maps.x.shape[-1], (np.array(1 / maps.x.shape[1]), np.array(1 / maps.y.shape[2]))
+        if head == "learned":
+            weights = tuple(w[0].detach().numpy() for w in net.head.weights(seen.xy, seen.z)[:2])  # type: ignore[union-attr, operator]
+        np.testing.assert_allclose((weights[0] * maps.x.sum(-1)).sum(-1) * step, points[:, 0], atol=0.01)
+        np.testing.assert_allclose((weights[1] * maps.y.sum(-2)).sum(-1) * step, points[:, 1], atol=0.01)
         assert (maps.ideal_x.sum(-1) * step == 22).all() and (maps.ideal_y.sum(-2) * step == 42).all()  # the upper end
-    elif not maps.probability:
+    else:
         side = maps.x.shape[-1]
         middles = (np.arange(side) + 0.5) * SIZE / side
         np.testing.assert_allclose(maps.ideal_x[3], np.tile(20 - middles, (side, 1)), atol=1e-4)
@@ -124,11 +132,26 @@ def test_all_figures_of_the_frozen_set(tmp_path: Path, runs: list[str], capsys: 
         picture(tmp_path / "out" / name)
 
 
-def test_figures_of_a_set(tmp_path: Path) -> None:
-    write("msra", tmp_path / "set", render("msra", 4))
-    request = Request(["compact"], "msra", tmp_path / "set", frames=3, out=tmp_path)
+@pytest.mark.parametrize("name", ["msra", "nyu"])
+def test_figures_of_a_set(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NYU has joints that the model does not predict, and the other way round."""
+    write(name, tmp_path / "set", render(name, 7))
+    shown: list[tuple[np.ndarray, int]] = []
+
+    def sheet(images: np.ndarray, points: np.ndarray, *rest: object, **named: object) -> np.ndarray:
+        shown.append((images, points.shape[1]))
+        return sample_sheet(images, points, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(figures, "sample_sheet", sheet)
+    request = Request(["compact"], name, tmp_path / "set", frames=3, out=tmp_path)
     for path in make_figures(["6", "calibration"], request):
         picture(path)
+    images, joints = shown[0]
+    frames = request.open_frames()
+    common = [joint for joint in frames.joints if joint in JOINTS]
+    crops = set_crops(frames, "mass", 100, images.shape[1], (280.0, 300.0), common)
+    places = {i for i, crop in enumerate(crops.images) if any(np.array_equal(crop, image) for image in images)}
+    assert joints == len(common) and places == {0, (len(frames) - 1) // 2, len(frames) - 1}  # spread over the recording
 
 
 @pytest.mark.parametrize(
@@ -143,11 +166,39 @@ def test_figures_of_a_set(tmp_path: Path) -> None:
         ),
         ("4", {"truths": ["mano=truth.txt"]}, "Unknown benchmark; got mano"),
         ("6", {"dataset": "nyu"}, "It is not said where nyu lies. Name its folder with --root"),
+        ("6", {"dataset": "mano"}, "Unknown data set; got mano; expected synthetic, nyu"),
+        ("6", {"models": ["a/run", "b/run"]}, "Two models have the same name; .*Name them: NAME=PLACE"),
     ],
 )
 def test_what_a_figure_lacks_is_named(tmp_path: Path, figure: str, changes: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_figures([figure], Request(frames=2, out=tmp_path, **changes))  # type: ignore[arg-type, list-item]
+
+
+def test_models_are_named_by_their_whole_folder() -> None:
+    """A learning rate's dot is no suffix."""
+    request = Request(["runs/offset-x0.5-s0", "runs/offset-x0.25-s0/", "mine=x/y.onnx", "x/model.onnx", "compact"])
+    assert list(request.named_models()) == ["offset-x0.5-s0", "offset-x0.25-s0", "mine", "model", "compact"]
+
+
+def test_cases_are_chosen_by_error_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "run_on", lambda model, images: (moved(len(images)), None))
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr(figures, "sample_sheet", lambda images, true, said, *_, **__: shown.append(said - true) or 255)
+    monkeypatch.setattr(figures, "png", lambda sheet: b"")
+    clear_points = rendered_crops(clear(96, (280.0, 300.0)), range(21)).points
+
+    def moved(n: int) -> np.ndarray:
+        """Frame i is off by (7 i) mod 21 px."""
+        away = (7 * np.arange(n) % 20 + np.arange(n) / 100)[:, None]
+        said = clear_points.copy()
+        said[..., 0] += away
+        return said
+
+    make_figures(["6"], Request(frames=21, out=tmp_path))
+    errors = shown[0][:, 0, 0]
+    every = np.sort((7 * np.arange(21) % 20) + np.arange(21) / 100)
+    np.testing.assert_allclose(errors, every[[1, 4, 7, 10, 15, 18, 19, 20]], atol=1e-3)
 
 
 def test_figures_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,10 @@
 """The loop: it learns, it resumes exactly, it stops cleanly; recipes and their overrides."""
 
 import dataclasses
-import itertools
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,62 +122,6 @@ def test_one_batch_is_learnt_by_heart(head: str, loss: str) -> None:
     assert (net(crop).points - points).abs().mean() < 1.5
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"ema": 0.0, "schedule": "paper", "clip": 1.0}, {"optimizer": "muon"}],
-    ids=["average", "plain", "muon"],
-)
-def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes: dict[str, object]) -> None:
-    config = tiny(**changes)
-    run(config, tmp_path / "whole")
-    stop = Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGTERM) if i == 13 else None)
-    stopped = run(config, tmp_path / "parts", stop)
-    assert not stopped.finished
-    assert stopped.step == 4  # the step at hand was finished
-    resumed = run(config, tmp_path / "parts", resume=True)
-    assert resumed.finished
-    same(tmp_path / "whole", tmp_path / "parts")
-    assert [line["step"] for line in metrics(tmp_path / "parts")] == [2, 4, 6, 8]
-
-
-class _KilledError(BaseException):
-    """Nothing catches it."""
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_any_file_a_run_goes_on_as_if_nothing_had_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
-) -> None:
-    """A file takes its name by `os.replace`: the run is killed just before each of these or just after."""
-    config = tiny(steps=2, warmup=1, checkpoint_every=1, validation=4, validate_every=1, tensorboard=False)
-    replace = os.replace
-    run(config, tmp_path / "whole")
-    names = files(tmp_path / "whole").keys()
-    for n in itertools.count():
-        calls = itertools.count()
-
-        def killed(source: str, target: Path, n: int = n, calls: Iterator[int] = calls) -> None:
-            mine = next(calls) == n
-            if not mine or after:
-                replace(source, target)
-            if mine:
-                raise _KilledError
-
-        out = tmp_path / str(n)
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", killed)
-            try:
-                run(config, out)
-            except _KilledError:
-                pass
-            else:
-                break
-        assert run(config, out, resume=True).finished
-        same(tmp_path / "whole", out, step=2)
-        assert {name.replace("/whole/", f"/{n}/") for name in names} == files(out).keys()
-    assert n > 5
-
-
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     torch.manual_seed(0)
     for shape in ((16, 48), (48, 16), (64, 64)):
@@ -235,15 +178,6 @@ def test_a_signal_to_workers_too_still_ends_with_a_checkpoint(tmp_path: Path, st
     assert Checkpoints(tmp_path).steps() == [stopped.step]
 
 
-def test_metrics_after_the_last_state_are_dropped_on_resume(tmp_path: Path) -> None:
-    stop = Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 13 else None)
-    run(tiny(), tmp_path, stop)
-    with (tmp_path / METRICS).open("a") as file:
-        file.write('{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
-    run(tiny(), tmp_path, resume=True)
-    assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 6, 8]
-
-
 def test_workers_change_nothing(tmp_path: Path) -> None:
     run(tiny(), tmp_path / "none")
     run(tiny(workers=2), tmp_path / "two")
@@ -262,25 +196,6 @@ def test_workers_beside_a_cpu_take_what_it_leaves() -> None:
     (share,) = shares(Policies(0), Order(None, 2), range(1), workers=1)
     assert isinstance(share.data, Batch) and (share.data.crop == os.SCHED_IDLE).all()
     assert os.sched_getscheduler(0) != os.SCHED_IDLE
-
-
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
-    run(tiny(), tmp_path)
-    before = files(tmp_path)
-    assert run(tiny(), tmp_path, resume=True) == TrainResult(8, finished=True)
-    assert before == files(tmp_path)
-
-
-def test_resuming_an_empty_folder_starts(tmp_path: Path) -> None:
-    assert run(tiny(), tmp_path / "new", resume=True).finished
-
-
-def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
-    run(tiny(), tmp_path)
-    with pytest.raises(InputError, match=r"There is a run in .* --resume"):
-        run(tiny(), tmp_path)
-    with pytest.raises(InputError, match=r"another config; got lr=0.5; expected lr=0.001"):
-        run(tiny(lr=0.5), tmp_path, resume=True)
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ class NoHandError(Dor3dError):
     """No surface in the frame can be a hand."""
 
 
+class StoppedError(Dor3dError):
+    """Work that was told to stop before its end; what is done is kept."""
+
+
 class MissingExtraError(Dor3dError, ImportError):
     """An optional part of dor3d is needed that is not installed."""
 

@@ -3,7 +3,7 @@
 `errors_mm` below is what `joint_errors` returns: [frames, joints], in mm.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -73,35 +73,6 @@ def means_between(
 def within_sigma(error: Float[ndarray, "*n"], sigma: Float[ndarray, "*n"], factor: float) -> Bool[ndarray, "*n"]:
     """Whether each coordinate's error is at most `factor` of its own standard deviations."""
     return np.abs(error) <= factor * sigma
-
-
-class Interval(NamedTuple):
-    """A mean difference and the interval that holds 95 % of its resamplings."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def paired_bootstrap(difference: Float[ndarray, "s n"], rounds: int = 2000, seed: int = 0) -> Interval:
-    """The mean of paired differences, with a percentile interval.
-
-    Both seeds and frames are drawn anew, so the interval holds what another training and another test would change;
-    with few seeds it is too narrow for the first of the two.
-
-    Args:
-        difference: of two methods' errors, for each seed (the same for both) and frame.
-        rounds: resamplings.
-        seed: of the resamplings.
-    """
-    rng = np.random.default_rng(seed)
-    seeds, frames = difference.shape
-    means = np.empty(rounds)
-    for i in range(rounds):
-        drawn = rng.multinomial(frames, np.full(frames, 1 / frames)) / frames
-        means[i] = (difference @ drawn)[rng.integers(seeds, size=seeds)].mean()
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(difference.mean()), float(low), float(high))
 
 
 def _share_within(values: Float[ndarray, "m"], thresholds_mm: Float[ndarray, "t"]) -> Float[ndarray, "t"]:

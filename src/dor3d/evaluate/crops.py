@@ -1,14 +1,13 @@
 """Labelled crops as networks see them, and what networks make of them."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from dor3d.data.sets import open_set
+from dor3d.data.sample import DepthSet
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.errors import InputError
 from dor3d.evaluate.run import CroppedFrames, open_centers
@@ -46,43 +45,40 @@ def rendered_crops(source: SyntheticHands, rows: range, joints: Sequence[str] = 
 
 
 def set_crops(
-    dataset: str,
-    root: Path | None,
+    frames: DepthSet,
     centers: str,
     count: int,
     size: int,
     cube_mm: tuple[float, float],
     joints: Sequence[str],
 ) -> Crops:
-    """The first labelled frames of a set's scored split.
+    """Labelled frames of a set, evenly spread over it, since neighbours in a recording are nearly equal.
 
     Args:
-        dataset, root: a set of `SETS`, and its folder.
+        frames: the set.
         centers: where crops are centred, as `dor3d evaluate --centers` has it.
         count: how many frames at most.
         size, cube_mm: side of the crops (px), and what they hold: in-plane side and depth (mm).
-        joints: names of the points, in their order.
+        joints: names of the points, in their order: those that `shared` gives.
 
-    Raises InputError without a folder, for joints that the set has not, and where no frame is labelled.
+    Raises InputError where none of the frames is labelled.
     """
-    if root is None:
-        raise InputError(f"It is not said where {dataset} lies", fix="Name its folder with --root.")
-    frames = open_set(dataset, root)
-    if foreign := [name for name in joints if name not in frames.joints]:
-        raise InputError(f"{frames.name} has no joint {foreign[0]}, which the model predicts")
     columns = [frames.joints.index(name) for name in joints]
     source = CroppedFrames(frames, open_centers(centers, frames), cube_mm, size)
     found: list[tuple[ndarray, ndarray, CropBox]] = []
-    for index in range(len(frames)):
+    for index in spread(len(frames), count):
         box, image, sample = source.crop(index)
         if sample.joints_mm is not None:
             found.append((image, box.to_crop(sample.joints_mm[columns]).astype(np.float32), box))
-        if len(found) == count:
-            break
     if not found:
         raise InputError(f"The split {frames.split} of {frames.name} has no labels to show")
     images, points, boxes = zip(*found, strict=True)
     return Crops(np.array(images), np.array(points), list(boxes))
+
+
+def spread(total: int, count: int) -> list[int]:
+    """So many indices, or all where there are fewer, evenly over a whole."""
+    return [int(i) for i in np.linspace(0, total - 1, min(count, total)).round()]
 
 
 def run_on(network: Network, images: Float[ndarray, "n s s"]) -> tuple[ndarray, ndarray]:

@@ -11,19 +11,21 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.benchmarks import Benchmark
+from dor3d.data.sample import DepthSet
+from dor3d.data.sets import SETS, open_set
 from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import calibrate
-from dor3d.evaluate.crops import Crops, found_in, rendered_crops, run_on, set_crops
+from dor3d.evaluate.crops import Crops, Network, found_in, rendered_crops, run_on, set_crops
 from dor3d.evaluate.maps import departure, disagreement, joint_maps
-from dor3d.evaluate.run import open_model
+from dor3d.evaluate.run import open_model, shared_joints
 from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
 from dor3d.geometry.crop import center_of_joints
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.ordinal import Discretisation, decode
-from dor3d.runtime.onnx import CropModel
+from dor3d.runtime.onnx import CropModel, CropOutput
 from dor3d.viz import diagrams
 from dor3d.viz.figures import calibration, discretisations
 from dor3d.viz.maps import MapRow, regression_maps
@@ -49,6 +51,7 @@ class Request:
         frames: looked at, at most.
         centers: where crops are centred, for a set.
         out: folder.
+        split: of the set; None: the one that is scored.
     """
 
     models: Sequence[str] = ()
@@ -59,15 +62,33 @@ class Request:
     frames: int = 256
     centers: str = "mass"
     out: Path = Path("dor3d-figures")
+    split: str | None = None
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise InputError("There must be at least one frame to show", got=f"--frames {self.frames}")
+        if self.dataset != "synthetic" and self.dataset not in SETS:
+            raise InputError("Unknown data set", got=self.dataset, expected=f"synthetic, {', '.join(SETS)}")
 
     def named_models(self) -> dict[str, str]:
-        """The models' places by their names."""
+        """The models' places by their names; raises InputError for two of one name."""
         pairs = [model.rpartition("=") for model in self.models]
-        return {name or Path(place).stem: place for name, _, place in pairs}
+        named = {name or _file_stem(place): place for name, _, place in pairs}
+        if len(named) < len(pairs):
+            raise InputError("Two models have the same name", got=list(self.models), fix="Name them: NAME=PLACE.")
+        return named
+
+    def open_frames(self) -> DepthSet:
+        """The set's frames."""
+        if self.root is None:
+            raise InputError(f"It is not said where {self.dataset} lies", fix="Name its folder with --root.")
+        return open_set(self.dataset, self.root, self.split)
+
+
+def _file_stem(place: str) -> str:
+    """A run folder's or a file's name; dots in a folder's are its own, as in a learning rate."""
+    path = Path(place)
+    return path.stem if path.suffix in (".onnx", ".safetensors") else path.name
 
 
 def make_figures(names: Sequence[FigureName], request: Request) -> list[Path]:
@@ -128,10 +149,11 @@ def figure_3(request: Request) -> Path:
     joint = _joint(request.joint, config.joints)
     crop = _crops(request, config.size, config.cube_mm, config.joints, 1).images[0]
     with torch.no_grad():
-        logits = net.head(net.maps(torch.from_numpy(crop)[None, None])).logits
-    x, y, z = (axis[0, joint].sigmoid().numpy() for axis in logits)
+        found = net(torch.from_numpy(crop)[None, None])
+    x, y, z = (axis[0, joint].sigmoid().numpy() for axis in found.logits)
     read = tuple(decode(p, disc) for p, disc in zip((x, y, z), config.discretisations(), strict=True))
-    example = diagrams.OrdinalExample(request.joint, x, y.T, z, read)
+    said, weighted = found.points[0, joint].numpy(), config.positions == "learned"
+    example = diagrams.OrdinalExample(request.joint, x, y.T, z, read, said, weighted)
     return diagrams.ordinal_head(example, request.out / "figure_3.png")
 
 
@@ -158,13 +180,14 @@ def figure_4(request: Request) -> Path:
 def figure_6(request: Request) -> Path:
     """Predictions over truth, from good to bad: frames at set places in the order of their errors."""
     name, model = next(iter(_models(request).items()))
-    crops = _crops(request, model.card.size, model.card.cube_mm, model.card.joints)
-    said, _ = run_on(model, crops.images)
+    joints, columns = _joints_to_show(request, model)
+    crops = _crops(request, model.card.size, model.card.cube_mm, joints)
+    said = run_on(model, crops.images)[0][:, columns]
     scale = model.card.cube_mm[0] / model.card.size
     order = np.argsort(crop_errors_mm(crops.points, said, scale))
     frames = order[[round(percent / 100 * (len(order) - 1)) for percent in _CASES]]
     title = f"{name}: errors at {', '.join(map(str, _CASES))} % of {len(order)} frames"
-    parts = crops.images[frames], crops.points[frames], said[frames], model.card.joints
+    parts = crops.images[frames], crops.points[frames], said[frames], joints
     sheet = sample_sheet(*parts, mm_per_pixel=scale, title=title, mean=False)
     return write_whole(request.out / "figure_6.png", png(sheet))
 
@@ -173,9 +196,9 @@ def figure_calibration(request: Request) -> Path:
     """What models say of their errors against what these are."""
     curves: dict[str, Any] = {}
     for name, model in _models(request).items():
-        card = model.card
-        crops = _crops(request, card.size, card.cube_mm, card.joints)
-        predicted, true, sigma = found_in(model, crops)
+        joints, columns = _joints_to_show(request, model)
+        crops = _crops(request, model.card.size, model.card.cube_mm, joints)
+        predicted, true, sigma = found_in(_only(model, columns), crops)
         found = calibrate(predicted - true, sigma)
         label = f"{name}: rank {found.joint_rank:.2f} (joints), {found.hand_rank:.2f} (hands)"
         curves[label] = np.array(found.sigma_mm), np.array(found.rms_mm)
@@ -207,14 +230,34 @@ def _joint(name: str, joints: Sequence[str]) -> int:
     return list(joints).index(name)
 
 
+def _joints_to_show(request: Request, model: CropModel) -> tuple[Sequence[str], list[int]]:
+    """The joints that both model and set have, and where they stand in the model's answer."""
+    own = model.card.joints
+    joints = own if request.dataset == "synthetic" else shared_joints(model, request.open_frames())
+    return joints, [own.index(name) for name in joints]
+
+
+def _only(model: CropModel, columns: list[int]) -> Network:
+    """A model's answer for some of its joints."""
+
+    def network(crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
+        said = model(crops)
+        return CropOutput(said.points[:, columns], said.sigma[:, columns])
+
+    return network
+
+
 def _crops(
     request: Request, size: int, cube_mm: tuple[float, float], joints: Sequence[str], count: int | None = None
 ) -> Crops:
-    """The first frames of the set that have labels, as a network of this input sees them."""
+    """Frames of the set that have labels, as a network of this input sees them."""
     count = count or request.frames
     if request.dataset == "synthetic":
         return rendered_crops(clear(size, cube_mm), range(min(count, CLEAR_COUNT)), joints)
-    return set_crops(request.dataset, request.root, request.centers, count, size, cube_mm, joints)
+    frames = request.open_frames()
+    if foreign := [name for name in joints if name not in frames.joints]:
+        raise InputError(f"{frames.name} has no joint {foreign[0]}, which the networks give")
+    return set_crops(frames, request.centers, count, size, cube_mm, joints)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
-from dor3d.errors import Dor3dError
+from dor3d.errors import Dor3dError, StoppedError
 
 Item = TypeVar("Item")
 
@@ -18,16 +18,12 @@ class JobError(Dor3dError, RuntimeError):
     """A process that did a piece of work failed."""
 
 
-class StoppedError(Dor3dError):
-    """The work was told to stop before its end; what is done is kept."""
-
-
 def side_by_side(
     items: Sequence[Item], do: Callable[[Item], bool], jobs: int, done: Callable[[Item], object] = lambda _: None
 ) -> None:
     """Do each item in a process of its own, or all of them here if they are done one at a time.
 
-    A stop (SIGINT, SIGTERM) is passed on to the processes, and waited for: they save what they have.
+    Whatever ends this early (a failure, a stop inside `stopping`) ends the processes too: they save what they have.
 
     Args:
         items: what to do, in this order.
@@ -44,21 +40,20 @@ def side_by_side(
             done(item)
         return
     waiting, running = deque(items), dict[Connection, tuple[SpawnProcess, Item]]()
-    with _stopping():
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    item = waiting.popleft()
-                    running.update([_start(do, item)])
-                for ready in wait(list(running)):
-                    process, item = running.pop(ready)  # pyright: ignore[reportArgumentType]
-                    _finish(ready, process)
-                    done(item)
-        finally:
-            for process, _ in running.values():
-                process.terminate()
-            for process, _ in running.values():
-                process.join()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                item = waiting.popleft()
+                running.update([_start(do, item)])
+            for ready in wait(list(running)):
+                process, item = running.pop(ready)  # pyright: ignore[reportArgumentType]
+                _finish(ready, process)
+                done(item)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join()
 
 
 def _start(do: Callable[[Item], bool], item: Item) -> tuple[Connection, tuple[SpawnProcess, Item]]:
@@ -97,8 +92,8 @@ def _stopped() -> StoppedError:
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does."""
+def stopping() -> Iterator[None]:
+    """A block that Ctrl-C and SIGTERM end with StoppedError, once what was begun in it has been saved."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -106,5 +101,7 @@ def _stopping() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except KeyboardInterrupt:
+        raise _stopped() from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -135,9 +135,9 @@ def evaluate(
 
     Raises InputError, FrameError; when files are missing before the first frame is read.
     """
-    joints = _shared_joints(model, frames)
+    joints = shared_joints(model, frames)
     if not skip_bad:
-        _check_files(frames)
+        check_files(frames)
     source = CroppedFrames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
     result = Evaluation(frames.name, out / "predictions.txt")
     columns = [model.card.joints.index(name) for name in joints]
@@ -171,8 +171,8 @@ def report(result: Evaluation) -> dict[str, Any]:
     return {"benchmark": result.score.benchmark.name, "methods": {"model": scored}}
 
 
-def _shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
-    """The set's joints that the model predicts, in the set's order; names decide."""
+def shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
+    """The set's joints that the model predicts, in the set's order; names decide. Raises InputError without any."""
     joints = tuple(name for name in frames.joints if name in model.card.joints)
     if not joints:
         raise InputError(
@@ -183,7 +183,8 @@ def _shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
     return joints
 
 
-def _check_files(frames: DepthSet) -> None:
+def check_files(frames: DepthSet) -> None:
+    """Raises InputError when files of a set are missing."""
     files = list_files(frames)
     if files.missing:
         raise InputError(

@@ -25,11 +25,14 @@ from dor3d.data.kept import bytes_of, is_kept, keep
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import Calibration
-from dor3d.evaluate.jobs import side_by_side
-from dor3d.evaluate.trials import RATES, Plan, Result, Trial, read_result, run_trial
+from dor3d.evaluate.intervals import paired_interval
+from dor3d.evaluate.jobs import side_by_side, stopping
+from dor3d.evaluate.results import Result, read_result
+from dor3d.evaluate.table_text import as_markdown
+from dor3d.evaluate.training import run_trial
+from dor3d.evaluate.trials import RATES, Plan, Trial, cores
 from dor3d.evaluate.variants import TABLES, Row, Table, TableName
 from dor3d.files import write_whole
-from dor3d.metrics import paired_bootstrap
 from dor3d.model.network import HandNet, ModelConfig, parameter_count
 from dor3d.runtime.export import export_onnx, made_up_crops
 from dor3d.runtime.onnx import OnnxModel
@@ -40,9 +43,10 @@ Say = Callable[[str], object]
 _NOW: Final = partial(print, flush=True)  # lines come hours apart, maybe into a file
 _TIMED_S: Final = 2.0
 _MOST_KEPT: Final = 8e9  # bytes of rendered crops
-_PARTNERS: Final = {"resnet50": "swin-b", "resnet18": "swin-t", "compact": "edgenext_xx_small"}
-_SMALL_PARTNER: Final = "compact"
-_LARGE_PARTNER: Final = "resnet50"
+_BLOCK: Final = 64  # neighbouring frames of a recording, which are alike: two seconds
+# Table 5's second backbone: of the other kind, trained by the same recipe
+_PARTNERS: Final = {"swin": "resnet50", "resnet50": "swin-b", "resnet": "swin-t"}
+_SMALL_PARTNERS: Final = {"compact": "edgenext_xx_small"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Line:
 def make_tables(names: Sequence[TableName], plan: Plan, say: Say = _NOW) -> list[Path]:
     """Train what the tables need and is not there, and write `table_N.json` and `table_N.md` for each.
 
-    Raises InputError, and `jobs.StoppedError` when told to stop.
+    Raises InputError, and StoppedError when told to stop.
     """
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
@@ -71,14 +75,15 @@ def make_tables(names: Sequence[TableName], plan: Plan, say: Say = _NOW) -> list
         ) from None
     lines = {name: lines_of(TABLES[name], plan.backbone) for name in names}
     keys = list(dict.fromkeys(line.key for table in lines.values() for line in table))
-    _train([t for key in keys for t in tuning_trials(plan, *key)], plan, say)
-    rates = {key: best_rate(plan, *key) for key in keys}
-    for seed in range(plan.seeds):
-        _train([trial(plan, *key, rates[key], seed) for key in keys], plan, say)
-    costs = {key: _cost(trial(plan, *key, rates[key], 0)) for key in keys}
+    plan.check(variant for _, variant in keys)
+    with stopping():
+        _train([t for key in keys for t in tuning_trials(plan, *key)], plan, say)
+        rates = {key: best_rate(plan, *key) for key in keys}
+        for seed in range(plan.seeds):
+            _train([trial(plan, *key, rates[key], seed) for key in keys], plan, say)
     written = []
     for name in names:
-        table = _as_json(name, lines[name], plan, rates, costs)
+        table = _as_json(name, lines[name], plan, rates)
         write_whole(plan.out / f"table_{name}.json", json.dumps(table, indent=1) + "\n")
         written.append(write_whole(plan.out / f"table_{name}.md", as_markdown(table)))
     return written
@@ -90,7 +95,8 @@ def lines_of(table: Table, backbone: str) -> list[Line]:
     The second backbone of Table 5 is one of the other kind. A backbone that has a single map for x, y and z cannot be
     asked what two of them bring: those rows fall away.
     """
-    partner = _PARTNERS.get(backbone, _LARGE_PARTNER if backbone.startswith("swin") else _SMALL_PARTNER)
+    large = [partner for kind, partner in _PARTNERS.items() if backbone.startswith(kind)]
+    partner = large[0] if large else _SMALL_PARTNERS.get(backbone, "compact")
     lines = [Line(row, partner if row.partner else backbone) for row in table.rows]
     if any(line.row.module == "design" for line in lines) and not HandNet(ModelConfig(backbone, size=96)).two_maps:
         return [line for line in lines if line.row.module != "design"]
@@ -114,9 +120,14 @@ def tuned(plan: Plan, backbone: str, variant: str) -> dict[float, float]:
 
 
 def best_rate(plan: Plan, backbone: str, variant: str) -> float:
-    """The learning rate with the lowest held-out error."""
+    """The learning rate with the lowest held-out error; raises InputError if no training came to a number."""
     errors = tuned(plan, backbone, variant)
-    return min(errors, key=errors.__getitem__)
+    rate = min(errors, key=errors.__getitem__)
+    if math.isinf(errors[rate]):
+        raise InputError(
+            f"No learning rate trains {variant} on {backbone}", got=RATES, fix="Lower --lr, or set --clip."
+        )
+    return rate
 
 
 def _train(trials: Sequence[Trial], plan: Plan, say: Say) -> None:
@@ -152,15 +163,18 @@ def _keep_crops(missing: Sequence[Trial], plan: Plan) -> None:
     stream = make_sources(config).train
     if isinstance(stream, SyntheticHands) and not is_kept(stream, first.crops, samples):
         shutil.rmtree(first.crops, ignore_errors=True)
-        keep(stream, samples, first.crops, plan.jobs)
+        keep(stream, samples, first.crops, cores())
 
 
-def _cost(shown: Trial) -> tuple[int, float]:
-    """Parameters, and crops a second of the exported network on this machine's processor, one at a time."""
+def _parameters(shown: Trial) -> int:
+    return parameter_count(HandNet(shown.config().model))
+
+
+def _speed(shown: Trial) -> float:
+    """Crops a second of the exported network on this machine's processor, one at a time."""
     model = shown.config().model
-    net = HandNet(model).eval()
     with tempfile.TemporaryDirectory() as folder:
-        export_onnx(net, Path(folder) / "model.onnx", half=False)
+        export_onnx(HandNet(model).eval(), Path(folder) / "model.onnx", half=False)
         session = OnnxModel(Path(folder) / "model.onnx")
     crop = made_up_crops(1, model.size)
     session(crop)
@@ -169,23 +183,35 @@ def _cost(shown: Trial) -> tuple[int, float]:
         start = time.perf_counter()
         session(crop)
         times.append(time.perf_counter() - start)
-    return parameter_count(net), 1 / float(np.median(times))
+    return 1 / float(np.median(times))
 
 
-def _as_json(
-    name: TableName,
-    lines: Sequence[Line],
-    plan: Plan,
-    rates: dict[tuple[str, str], float],
-    costs: dict[tuple[str, str], tuple[int, float]],
-) -> dict[str, Any]:
+class _Speeds:
+    """Of networks on this machine, measured once: a table that was made here before knows them."""
+
+    def __init__(self, path: Path, cpu: str | None) -> None:
+        self.known: dict[tuple[str, str], float] = {}
+        if path.exists():
+            table = json.loads(path.read_text())
+            rows = table["rows"] if table["made"]["cpu"] == cpu else []
+            self.known = {(row["backbone"], row["variant"]): row["speed"] for row in rows if row.get("speed")}
+
+    def of(self, shown: Trial) -> float:
+        key = shown.backbone, shown.variant
+        if key not in self.known:
+            self.known[key] = round(_speed(shown), 1)
+        return self.known[key]
+
+
+def _as_json(name: TableName, lines: Sequence[Line], plan: Plan, rates: dict[tuple[str, str], float]) -> dict[str, Any]:
     table = TABLES[name]
     results = {
-        line.key: [read_result(trial(plan, *line.key, rates[line.key], seed)) for seed in range(plan.seeds)]
-        for line in lines
+        line.key: [_kept(trial(plan, *line.key, rates[line.key], seed)) for seed in range(plan.seeds)] for line in lines
     }
     config = trial(plan, *lines[0].key, 1.0, 0).config()
     record = run_record({})
+    speeds = _Speeds(plan.out / f"table_{name}.json", record["cpu"]) if "speed" in table.columns else None
+    every = [result for some in results.values() for result in some]
     return {
         "format": 1,
         "table": name,
@@ -193,6 +219,8 @@ def _as_json(
         "columns": list(table.columns),
         "paper_measured_on": table.dataset,
         "measured_on": "clear" if plan.dataset == "synthetic" else plan.dataset,
+        "frames": max((len(r.error_mm) for r in every if r.error_mm is not None), default=0),
+        "frames_skipped": max(r.skipped for r in every),
         "backbone": plan.backbone,
         "budget": {
             "steps": plan.steps,
@@ -202,7 +230,8 @@ def _as_json(
             "tuning_steps": plan.tuning_steps,
             "rates": [round(config.lr * rate, 7) for rate in RATES],
         },
-        "rows": [_row_json(line, plan, results, rates, costs) for line in lines],
+        "rows": [_row_json(line, plan, results, rates, speeds) for line in lines],
+        "trained": [made for i, made in enumerate(r.made for r in every) if made and _first(i, every)],
         "made": {
             "on": datetime.now(UTC).date().isoformat(),
             **{key: record[key] for key in ("dor3d", "git", "libraries", "cpu", "gpus")},
@@ -211,36 +240,68 @@ def _as_json(
     }
 
 
+def _first(i: int, results: Sequence[Result]) -> bool:
+    return all(results[j].made != results[i].made for j in range(i))
+
+
+def _kept(one: Trial) -> Result:
+    """A trial's result, which must be there by now."""
+    result = read_result(one)
+    if result is None:
+        raise InputError(f"The result of {one.name} has been taken away", fix="The same command makes it anew.")
+    return result
+
+
 def _row_json(
     line: Line,
     plan: Plan,
-    results: dict[tuple[str, str], list[Result | None]],
+    results: dict[tuple[str, str], list[Result]],
     rates: dict[tuple[str, str], float],
-    costs: dict[tuple[str, str], tuple[int, float]],
+    speeds: _Speeds | None,
 ) -> dict[str, Any]:
-    own = [r for r in results[line.key] if r is not None]
-    errors, axes = np.array([r.error_mm for r in own]), np.array([r.axes_mm for r in own])
+    own, shown = results[line.key], trial(plan, *line.key, rates[line.key], 0)
     calibrations = [r.calibration for r in own if r.calibration]
     row = {
         "label": line.row.label if line.row.module != "backbone" else line.backbone,
         "module": line.row.module,
         "variant": line.row.variant,
         "backbone": line.backbone,
+        **_errors(own),
+        "parameters": _parameters(shown),
+        **({"speed": speeds.of(shown)} if speeds else {}),
+        "rate": rates[line.key],
+        "tuning_mm": {f"{rate:g}": _finite(mm) for rate, mm in tuned(plan, *line.key).items()},
+        "calibration": [said._asdict() for said in calibrations],
+        **_trust(calibrations),
+        "paper": dict(line.row.paper_for(line.backbone)),
+    }
+    if line.row.against:
+        other = results[plan.backbone, line.row.against]
+        if all(r.error_mm is not None for r in (*own, *other)):
+            row["difference"] = _difference_json(line.row.against, own, other, 1 if _independent(plan) else _BLOCK)
+    return row
+
+
+def _independent(plan: Plan) -> bool:
+    return plan.dataset == "synthetic"
+
+
+def _finite(mm: float) -> float | None:
+    return round(mm, 3) if math.isfinite(mm) else None
+
+
+def _errors(own: Sequence[Result]) -> dict[str, Any]:
+    """Means over seeds, frames and joints; None where a training came to no number."""
+    seeds = [None if r.error_mm is None else round(float(r.error_mm.mean()), 3) for r in own]
+    if None in seeds:
+        return dict.fromkeys(("all", "x", "y", "z", "median")) | {"seeds": seeds}
+    errors, axes = np.array([r.error_mm for r in own]), np.array([r.axes_mm for r in own])
+    return {
         "all": round(float(errors.mean()), 3),
         **dict(zip("xyz", axes.mean((0, 1)).round(3).tolist(), strict=True)),
         "median": round(float(np.median(errors)), 3),
-        "seeds": errors.mean(1).round(3).tolist(),
-        "parameters": costs[line.key][0],
-        "speed": round(costs[line.key][1], 1),
-        "rate": rates[line.key],
-        "tuning_mm": {f"{rate:g}": round(mm, 3) for rate, mm in tuned(plan, *line.key).items()},
-        "calibration": [said._asdict() for said in calibrations],
-        **_trust(calibrations),
-        "paper": dict(line.row.paper),
+        "seeds": seeds,
     }
-    if line.row.against:
-        row["difference"] = _difference_json(line.row.against, own, results[plan.backbone, line.row.against])
-    return row
 
 
 def _trust(calibrations: Sequence[Calibration]) -> dict[str, float | None]:
@@ -251,72 +312,17 @@ def _trust(calibrations: Sequence[Calibration]) -> dict[str, float | None]:
     return {"rank": round(float(np.mean(ranks)), 3), "within": round(100 * float(np.mean(within)), 1)}
 
 
-def _difference_json(against: str, own: Sequence[Result], other: Sequence[Result | None]) -> dict[str, Any]:
-    """Paired by seed and frame, with bootstrap intervals: of the error, and of the one along each axis."""
-    there = [r for r in other if r is not None]
-    errors = np.array([r.error_mm for r in own]) - np.array([r.error_mm for r in there])
-    axes = np.array([r.axes_mm for r in own]) - np.array([r.axes_mm for r in there])
+def _difference_json(against: str, own: Sequence[Result], other: Sequence[Result], block: int) -> dict[str, Any]:
+    """Paired by seed and frame, with intervals: of the error, and of the one along each axis."""
+    errors = np.array([r.error_mm for r in own]) - np.array([r.error_mm for r in other])
+    axes = np.array([r.axes_mm for r in own]) - np.array([r.axes_mm for r in other])
     return {
         "against": against,
-        **_interval(errors),
+        **_interval(errors, block),
         "seeds": errors.mean(1).round(3).tolist(),
-        "axes": {name: _interval(axes[..., i]) for i, name in enumerate("xyz")},
+        "axes": {name: _interval(axes[..., i], block) for i, name in enumerate("xyz")},
     }
 
 
-def _interval(difference: Float[ndarray, "s n"]) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in paired_bootstrap(difference)._asdict().items()}
-
-
-_HEADS: Final = {
-    **{name: name for name in ("x", "y", "z", "all")},
-    "parameters": "parameters (M)",
-    "speed": "frames/s",
-    "rank": "rank of sigma",
-    "within": "within sigma (%)",
-}
-
-
-def as_markdown(table: dict[str, Any]) -> str:
-    """A table as Markdown: ours, the difference with its interval, and the paper's numbers."""
-    columns, budget = table["columns"], table["budget"]
-    papers = [c for c in columns if any(c in row["paper"] for row in table["rows"])]
-    modules = any(row["module"] for row in table["rows"])
-    head = [*(["module"] if modules else []), "method", *(_HEADS[c] for c in columns)]
-    head += ["difference [95 %]", "each seed", *(f"paper: {_HEADS[c]}" for c in papers)]
-    number = f"Table {table['table']}. " if table["table"].isdigit() else ""
-    about = (
-        f"{number}{table['title']}. Mean error in mm on {table['measured_on']}, {table['backbone']}, "
-        f"{budget['samples']:,} samples, {budget['seeds']} seed{'' if budget['seeds'] == 1 else 's'}"
-    )
-    where = f"; the paper: {table['paper_measured_on']}" if table["paper_measured_on"] else ""
-    lines = [f"{about}{where}.", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in table["rows"]:
-        cells = [row["module"]] if modules else []
-        cells += [row["label"], *(_cell(c, row) for c in columns), _difference(row)]
-        cells += [" ".join(f"{mm:.2f}" for mm in row["seeds"]), *(_paper_cell(c, row["paper"]) for c in papers)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-_DIGITS: Final = {"parameters": 1, "speed": 0, "within": 0}
-
-
-def _cell(column: str, row: dict[str, Any]) -> str:
-    value = row.get(column)
-    return "" if value is None else _number(column, value / 1e6 if column == "parameters" else value)
-
-
-def _paper_cell(column: str, paper: dict[str, float]) -> str:
-    return _number(column, paper[column]) if column in paper else ""
-
-
-def _number(column: str, value: float) -> str:
-    return f"{value:.{_DIGITS.get(column, 2)}f}"
-
-
-def _difference(row: dict[str, Any]) -> str:
-    found = row.get("difference")
-    if found is None or math.isnan(found["mean"]):
-        return ""
-    return f"{found['mean']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+def _interval(difference: Float[ndarray, "s n"], block: int) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in paired_interval(difference, block=block)._asdict().items()}

@@ -28,7 +28,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
         strategy=strategy,
         devices=here,
         num_nodes=nodes,
-        precision=_precision(config, device),  # pyright: ignore[reportArgumentType]
+        precision=precision_of(config, device),  # pyright: ignore[reportArgumentType]
     )
     fabric.launch()
     return fabric
@@ -41,7 +41,8 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _precision(config: TrainConfig, device: torch.device) -> str:
+def precision_of(config: TrainConfig, device: torch.device) -> str:
+    """What a config computes in on a device, as Fabric calls it; raises InputError for what the device cannot do."""
     name = config.precision
     if name == "auto":
         name = "bf16" if device.type == "cuda" else "32"

@@ -39,6 +39,8 @@ class OrdinalExample(NamedTuple):
         y: likewise of y, [K_y, columns].
         z: of z, the thresholds of each cell, [cells, K_z].
         read: for each axis, the coordinate that each position gives.
+        said: the joint, the mean of these.
+        weighted: whether positions have weights.
         units: of the axes.
     """
 
@@ -47,6 +49,8 @@ class OrdinalExample(NamedTuple):
     y: Float[ndarray, "ky w"]
     z: Float[ndarray, "p kz"]
     read: tuple[Float[ndarray, "_h"], Float[ndarray, "_w"], Float[ndarray, "_p"]]
+    said: Float[ndarray, "3"]
+    weighted: bool = False
     units: tuple[str, str, str] = ("px", "px", "mm")
 
 
@@ -101,7 +105,8 @@ def ordinal_head(example: OrdinalExample, out: Path) -> Path:
     (rows, kx), (ky, columns) = example.x.shape, example.y.shape
     cells, kz = example.z.shape
     board.text(0.15, 6.22, f"From maps to {example.joint.replace('_', ' ')}", ha="left", size=10.0)
-    heads = ("map", "1x1 convolution, reshape, softmax of two", "P(joint beyond threshold)", "weighted sum", "mean")
+    heads = ("map", "1x1 convolution, reshape, softmax of two", "P(joint beyond threshold)", "weighted sum")
+    heads = (*heads, "weighted mean" if example.weighted else "mean")
     for x, head in zip((0.95, 3.15, 6.1, 8.75, 10.6), heads, strict=True):
         board.text(x, 5.9, head, size=9.0)
     about = (
@@ -125,7 +130,7 @@ def ordinal_head(example: OrdinalExample, out: Path) -> Path:
         shown = ", ".join(f"{c:.1f}" for c in read[:3]) + (", ..." if len(read) > 3 else "")
         board.text(8.75, middle, f"{shown} {unit}", va="center", size=9.0)
         board.arrow((9.72, middle), (10.02, middle))
-        board.box(10.05, middle - 0.3, 1.2, 0.6, f"{axis} = {read.mean():.1f} {unit}", "#ffffff")
+        board.box(10.05, middle - 0.3, 1.2, 0.6, f"{axis} = {example.said[i]:.1f} {unit}", "#ffffff")
     return board.save(out)
 
 

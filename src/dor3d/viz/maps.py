@@ -57,7 +57,7 @@ def regression_maps(crop: Float[ndarray, "s s"], rows: Sequence[MapRow], joint: 
             _draw_map(axes, values, row, reach, len(crop))
         line[0].set_ylabel(row.name.replace(", ", ",\n"), fontsize=9)
         for axes, name, here, mean in zip(line[1::2], ("departure", "disagreement"), *row.noise, strict=True):
-            axes.set_xlabel(f"{name} {here:.2f} %\n(all joints and frames: {mean:.2f} %)", fontsize=8)
+            axes.set_xlabel(f"{name} of both maps {here:.2f} %\n(all joints and frames: {mean:.2f} %)", fontsize=8)
         kind = "P(joint beyond)" if row.probability else "offset (px)"
         bar = figure.colorbar(line[4].images[0], ax=line[4], shrink=0.85, label=kind)
         bar.ax.tick_params(labelsize=7)

@@ -158,7 +158,7 @@ class OrdinalHead(nn.Module):
 
     def forward(self, maps: Maps) -> Prediction:
         """Decode both maps; in float32 whatever the maps' precision, since a half-precision sum moves in steps."""
-        logits, weights = self.logits(maps.xy, maps.z), self._weights(maps.xy, maps.z)
+        logits, weights = self.logits(maps.xy, maps.z), self.weights(maps.xy, maps.z)
         codecs = (self.codec_x, self.codec_y, self.codec_z)
         pairs = [codec(axis, some) for codec, axis, some in zip(codecs, logits, weights, strict=True)]
         points = torch.stack([mean for mean, _ in pairs], -1)
@@ -178,7 +178,7 @@ class OrdinalHead(nn.Module):
         )
         return Axes(*(survival_log_odds(axis) for axis in axes)) if self.monotone else axes
 
-    def _weights(self, xy: Float[Tensor, "b f h h"], z: Float[Tensor, "b f h h"]) -> Axes:
+    def weights(self, xy: Float[Tensor, "b f h h"], z: Float[Tensor, "b f h h"]) -> Axes:
         """How much each position counts per axis, [B, A, positions], or None where all count the same."""
         if self.weights_xy is None or self.weights_z is None:
             return Axes(None, None, None)
@@ -189,7 +189,6 @@ class OrdinalHead(nn.Module):
             self.weights_z(z).float().flatten(2).softmax(-1),
         )
 
-    @torch.no_grad()
     def outputs(self) -> list[nn.Module]:
         """Layers that answer: an optimizer of hidden matrices leaves them alone."""
         return [self]

@@ -1,0 +1,139 @@
+"""Verbs that make and use a model: demo, predict, render, train, export."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from dor3d.errors import InputError
+from dor3d.verbs import spin_briefly
+
+Side = Literal["auto", "left", "right"]
+
+
+def demo(out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-demo")) -> None:
+    """Predict the hands in the frames that come with dor3d, and write a page to look at.
+
+    Args:
+        out: folder for the page, the overlays and poses.jsonl.
+    """
+    from dor3d.demo import run
+
+    page = run(out)
+    print(f"Open {page}")
+
+
+def predict(
+    inputs: Annotated[Positional[tuple[str, ...]], arg(name="INPUT", metavar="INPUT...")],
+    camera: Annotated[str, arg(metavar="NAME|FX,FY,CX,CY|FILE")],
+    depth_unit_mm: Annotated[float | None, arg(metavar="X")] = None,
+    center: Annotated[str | None, arg(metavar="X,Y,Z")] = None,
+    centers: Annotated[Path | None, arg(metavar="FILE")] = None,
+    cube: Annotated[str | None, arg(metavar="MM[,MM]")] = None,
+    hand: Side = "auto",
+    model: Annotated[str, arg(metavar="NAME|FILE")] = "compact",
+    backend: Annotated[str, arg(metavar="NAME")] = "auto",
+    threads: Annotated[int | None, arg(metavar="N")] = None,
+    overlay: bool = True,
+    out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-out"),
+) -> None:
+    """Find the 21 joints of the hand in depth frames; writes poses.jsonl and overlay/*.png.
+
+    Args:
+        inputs: depth frames: 16-bit PNG or TIFF, .npy, .npz (all its arrays of frames), or folders of these. Integers
+            are in the camera's depth unit, floating-point values in mm; 0 means no reading.
+        camera: a camera's name (d435, sr305, azure-kinect, ...), its intrinsics in pixels, or a JSON file of them.
+        depth_unit_mm: mm per unit of the depth values, instead of the camera's own (of 1, for floating-point values).
+        center: where the hand is, in mm in the camera frame (x right, y down, z away); without it the hand is looked
+            for. The first crop is centred here, the next on the joints.
+        centers: file with a line "x y z" or "frame x y z" for each frame, in mm.
+        cube: side of the cube around the hand in mm, in the image plane and in depth; the model's own by default.
+        hand: which hand it is, if you know.
+        model: a shipped model's name or an ONNX file.
+        backend: what runs the network: auto or onnxruntime.
+        threads: of the network; one a core by default.
+        overlay: draw the joints over each frame.
+        out: folder for the results.
+    """
+    from dor3d.predict.batch import Options, predict_files
+
+    options = Options(camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out)
+    summary = predict_files(inputs, options)
+    print(summary.line(out))
+    if summary.without and not summary.hands:
+        print("No hand in any frame. If there is one: is the depth unit right (--depth-unit-mm), and the camera?")
+
+
+def render(
+    count: Annotated[int, arg(metavar="N")],
+    out: Annotated[Path, arg(metavar="DIR")],
+    camera: Annotated[str, arg(metavar="NAME")] = "sr305",
+    seed: Annotated[int, arg(metavar="S")] = 0,
+) -> None:
+    """Render depth frames of hands with their joints.
+
+    Args:
+        count: how many frames.
+        out: folder for the frames.
+        camera: whose frames they imitate.
+        seed: frame i of a seed is always the same.
+    """
+    if count < 1:
+        raise InputError("There must be at least one frame to render", got=f"--count {count}")
+    from dor3d.data.synthetic import render_set
+
+    render_set(count, camera, seed, out)
+    print(f"{count} frames in {out}")
+
+
+def train(
+    recipe: Annotated[Positional[str], arg(name="RECIPE", metavar="RECIPE")],
+    out: Annotated[Path | None, arg(metavar="DIR")] = None,
+    seed: Annotated[int | None, arg(metavar="S")] = None,
+    steps: Annotated[int | None, arg(metavar="N")] = None,
+    checkpoint_every: Annotated[int | None, arg(metavar="N")] = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    init: Annotated[Path | None, arg(metavar="FILE")] = None,
+    *,
+    changes: tyro.conf.Suppress[dict[str, str] | None] = None,
+) -> None:
+    """Train a network. Any other field of the recipe can be set too: --key value.
+
+    Args:
+        recipe: the name of a recipe, such as synth-compact.
+        out: folder of the run; runs/RECIPE by default.
+        seed: of the initial weights and the data.
+        steps: optimizer steps.
+        checkpoint_every: steps between two checkpoints.
+        resume: go on where the run in that folder stopped.
+        init: weights to start from, a run folder or a safetensors file.
+        changes: the recipe's other fields.
+    """
+    spin_briefly()
+    from dor3d.train.start import start
+
+    given = {"seed": seed, "steps": steps, "checkpoint_every": checkpoint_every}
+    fields: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    folder = out or Path("runs") / recipe
+    result = start(recipe, {**(changes or {}), **fields}, folder, resume=resume, init=init)
+    if result.first:
+        print(f"{folder}: step {result.step}" + ("" if result.finished else ", stopped; go on with --resume"))
+
+
+def export(
+    model: Annotated[Positional[Path], arg(name="MODEL", metavar="MODEL")],
+    out: Annotated[Path, arg(metavar="FILE")],
+    format: Literal["onnx"] = "onnx",
+) -> None:
+    """Turn a trained run into one file that predicts without the training stack.
+
+    Args:
+        model: a run folder.
+        out: the file to write.
+        format: its format.
+    """
+    from dor3d.runtime.export import export_onnx
+
+    difference = export_onnx(model, out)
+    print(f"{out}: joints agree with torch's within {difference:.3f} mm on average")
