@@ -9,7 +9,7 @@ from dor3d.data.testsets import clear_config
 from dor3d.errors import ModelError
 from dor3d.model.heads.heatmap import HeatmapHead
 from dor3d.model.heads.offset import OffsetHead
-from dor3d.model.heads.ordinal import OrdinalHead, PairConv, survival_log_odds
+from dor3d.model.heads.ordinal import _BELOW, AxisCodec, OrdinalHead, PairConv, survival_log_odds
 from dor3d.model.heads.pixel_offset import PixelOffsetHead
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.model.prediction import Maps
@@ -59,6 +59,7 @@ def test_training_begins_at_the_centre_of_the_crop() -> None:
     centre = torch.tensor([32.0, 32.0, 150.0])
     assert ((prediction.points - centre).abs() < 0.05 * 2 * centre).all()
     assert prediction.sigma[..., 2].mean().item() == pytest.approx(75, rel=0.1)
+    assert (prediction.sigma[..., :2].mean((0, 1)) / 64 - 0.43).abs().max() < 0.03  # one bias for many thresholds
 
 
 def test_decode_of_a_perfect_map() -> None:
@@ -150,8 +151,9 @@ def test_a_joint_is_the_mean_of_its_heatmap() -> None:
     points, sigma, *_ = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
     torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 180.0]))
     assert sigma[0, 0, 0].item() == pytest.approx(32 / 12**0.5, rel=1e-2)
-    heat, _ = head.heat_and_depth(Maps(features, features, torch.zeros(1, 1, 32, 32)))
-    assert heat.shape == (1, 1, 256) and heat.sum().item() == pytest.approx(1.0)
+    _, _, _, _, heat = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
+    assert heat.log_prob.shape == (1, 1, 256) and heat.log_prob.exp().sum().item() == pytest.approx(1.0)
+    assert heat.cell == 2.0 and heat.places[:, 17].tolist() == [3.0, 3.0]  # the second cell of the second row
 
 
 @pytest.mark.parametrize("head", ["monotone", "coordinate"])
@@ -173,6 +175,44 @@ def test_a_distribution_is_worth_its_survival_curve() -> None:
     torch.testing.assert_close(spread[0], 1 - torch.arange(8) / 8, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("head", ["monotone", "coordinate"])
+def test_exact_labels_leave_room_below_the_first_interval(head: str) -> None:
+    """Down to 0 and up to the other end; hard labels never ask for less than the first interval's end."""
+    for labels, least in (("exact", 0.0), ("hard", 15.0)):
+        config = small("lcnet_035", **HEADS[head], labels=labels)
+        codec = AxisCodec(config.discretisations()[2])
+        k = codec.k
+        first, last = (torch.where(torch.arange(k) == i, 40.0, -40.0)[None, None, None] for i in (0, k - 1))
+        below = {"monotone": _BELOW, "coordinate": 0.0}[head] if labels == "exact" else None
+        net = HandNet(config)
+        assert net.head.below == below
+        nothing = torch.full((1, 1, 1, k), -40.0)
+        found = [codec(survival_log_odds(logits, below))[0].item() for logits in (nothing, first, last)]
+        assert found[0] == pytest.approx(least if labels == "exact" else found[0], abs=0.01)
+        assert found[1:] == pytest.approx([15.0, 300.0], abs=0.01)
+
+
+def test_convention_learned_weights_weigh_rows_for_x_and_columns_for_y() -> None:
+    """A feature in one row and one column: x is read in that row, y in that column, z in that cell."""
+    plane, z = Discretisation.uniform(16.0, 8), Discretisation.uniform(10.0, 5)
+    head = OrdinalHead(1, 4, 2, (plane, plane, z), learned=True)
+    for conv in (head.weights_xy, head.weights_z):
+        assert conv is not None
+        torch.nn.init.zeros_(conv.bias)
+        torch.nn.init.zeros_(conv.weight)
+        conv.weight.data[1::2] = 1.0  # joint 1 alone looks
+    features = torch.zeros(1, 1, 4, 4)
+    features[0, 0, 2] = 400.0
+    x, y, depth = head.weights(features, features)
+    torch.testing.assert_close(x[0], torch.tensor([[0.25] * 4, [0.0, 0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(y[0], torch.full((2, 4), 0.25))
+    features = features.transpose(2, 3)
+    x, y, depth = head.weights(features, features)
+    torch.testing.assert_close(x[0], torch.full((2, 4), 0.25))
+    torch.testing.assert_close(y[0], torch.tensor([[0.25] * 4, [0.0, 0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(depth[0, 1], torch.tensor([0.0, 0.0, 0.25, 0.0] * 4))
+
+
 def test_learned_weights_choose_positions() -> None:
     """Equal at first thought, one row alone when its weight is large: then the joint is what that row says."""
     disc = Discretisation.uniform(64.0, 32)
@@ -190,6 +230,9 @@ def test_learned_weights_choose_positions() -> None:
         ({"head": "offset", "monotone": True}, r"Head offset knows no monotone\. Use --head ordinal"),
         ({"head": "heatmap", "anchors": 4}, r"Head heatmap knows no anchors"),
         ({"head": "offset", "anchors": 0}, r"A cell needs anchors; got 0; expected 1 or more"),
+        ({"head": "offset", "neck": 0}, r"A neck needs channels; got 0; expected 1 or more"),
+        ({"drop_path": 2.0}, r"drop_path must lie in \[0, 1\); got 2.0"),
+        ({"cube_mm": (float("nan"), 300.0)}, r"The cube needs two positive sides; got \(nan"),
     ],
 )
 def test_options_that_a_head_has_not_are_refused(options: dict[str, object], message: str) -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dor3d.errors import InputError
-from dor3d.model.prediction import Prediction, Votes
+from dor3d.model.prediction import Heat, Prediction, Votes
 from dor3d.ordinal import Discretisation, encode
-from dor3d.train.losses import Weights, clamp_to_crop, dense_loss, hand_loss
+from dor3d.train.losses import Weights, anchor_loss, clamp_to_crop, dense_loss, hand_loss, heat_loss
 
 DISCS = (Discretisation.uniform(16.0, 8), Discretisation.uniform(16.0, 8), Discretisation.normal(30.0, 7, 2))
 
@@ -104,6 +104,45 @@ def test_every_place_that_has_a_say_is_asked_for_the_joint() -> None:
     prediction = Prediction(target, torch.ones_like(target), votes=votes)
     assert hand_loss(prediction, target, DISCS).total == 0  # unless asked for
     assert hand_loss(prediction, target, DISCS, weights=Weights(dense=2.0)).total.item() == pytest.approx(2.5 / 3)
+
+
+def test_anchors_are_drawn_to_the_joint() -> None:
+    """Smooth L1 of the weighted mean of the places, in the plane alone."""
+    target = torch.tensor([[[4.0, 6.0, 10.0]]])
+    places = torch.tensor([[0.0, 8.0, 4.0], [0.0, 0.0, 12.0]])
+    weights = torch.tensor([[[[0.25, 0.25, 0.5]]]])
+    votes = Votes(weights, torch.zeros(1, 2, 1, 3), weights, torch.zeros(1, 1, 1, 3), places=places)
+    assert anchor_loss(votes, target).item() == 0  # the mean is (4, 6)
+    assert anchor_loss(votes, target + 3).item() == pytest.approx(2 * 2.5)
+    prediction = Prediction(target, torch.ones_like(target), votes=votes)
+    assert hand_loss(prediction, target + 3, DISCS, weights=Weights(0.0, 0.0, 0.0, 2.0)).total.item() == 2 * 5.0
+    with pytest.raises(InputError, match="do not say where they are cast"):
+        anchor_loss(votes._replace(places=None), target)
+
+
+def test_heatmaps_are_taught_a_gaussian_of_a_cell() -> None:
+    places = torch.tensor([[1.0, 3.0, 5.0, 7.0], [1.0, 1.0, 1.0, 1.0]])
+    target = torch.tensor([[[3.0, 1.0, 10.0]]])
+    bell = [math.exp(-(((x - 3) / 2) ** 2) / 2) for x in (1, 3, 5, 7)]
+    wanted = torch.tensor(bell) / sum(bell)
+    best = heat_loss(Heat(wanted.log()[None, None], places, 2.0), target).item()
+    assert best == pytest.approx(-sum(p * math.log(p) for p in wanted.tolist()))  # its entropy
+    flat = Heat(torch.full((1, 1, 4), math.log(0.25)), places, 2.0)
+    assert heat_loss(flat, target).item() == pytest.approx(math.log(4))
+    prediction = Prediction(target, torch.ones_like(target), heat=flat)
+    assert hand_loss(prediction, target, DISCS).total == 0  # unless asked for
+    assert hand_loss(prediction, target, DISCS, weights=Weights(dense=2.0)).total.item() == pytest.approx(
+        2 * math.log(4)
+    )
+
+
+def test_heads_that_can_leave_the_crop_are_taught_to() -> None:
+    outside = torch.tensor([[[-5.0, 99.0, 400.0]]])
+    weights = torch.ones(1, 1, 1, 1)
+    votes = Votes(weights, outside.mT[:, :2, :, None], weights, outside.mT[:, 2:, :, None])
+    there = Prediction(outside, torch.ones_like(outside), votes=votes)
+    assert hand_loss(there, outside, DISCS, weights=Weights(dense=1.0)).total == 0
+    assert hand_loss(there._replace(votes=None), outside, DISCS).total > 0
 
 
 def test_targets_outside_the_crop_are_clamped() -> None:

@@ -205,6 +205,28 @@ def test_unknown_config_fields_are_refused() -> None:
         ModelConfig.from_json({"color": 1})
 
 
+def test_values_of_a_config_are_read_as_their_kinds() -> None:
+    assert ModelConfig.from_json({"monotone": "false", "anchors": 1.0, "cube_mm": [250, "300"]}) == ModelConfig(
+        monotone=False, anchors=1, cube_mm=(250.0, 300.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"neck": -3}, "A neck needs channels; got -3"),
+        ({"anchors": 2.5}, "A model's config has a wrong anchors; got 2.5"),
+        ({"cube_mm": [280, float("nan")]}, "The cube needs two positive sides"),
+        ({"monotone": "maybe"}, "a wrong monotone; got 'maybe'"),
+        ({"size": None}, "a wrong size; got None"),
+        ({"head": "best"}, "a wrong head; got 'best'"),
+    ],
+)
+def test_wrong_values_of_a_config_are_named(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        ModelConfig.from_json(wrong)
+
+
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     save_model(tmp_path, HandNet(small("lcnet_035")))
     (tmp_path / WEIGHTS).write_bytes(b"\x80\x04}\x94.")  # an empty dictionary, pickled

@@ -136,6 +136,32 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
 HIDDEN_OF_HEAD = {"ordinal": 0, "offset": 0, "heatmap": 3, "pixel-offset": 2, "coordinate": 2}
 
 
+@pytest.mark.parametrize("unscaled", [False, True], ids=["scaled", "unscaled to clip"])
+def test_muon_passes_over_gradients_that_half_precision_lost(unscaled: bool) -> None:
+    net = HandNet(tiny().model)
+    optimizer = make_optimizer(net, tiny(optimizer="muon"))
+    scaler, crop = torch.amp.GradScaler("cpu", init_scale=4.0), torch.rand(2, 1, SIZE, SIZE)
+
+    def step(spoilt: bool) -> dict[str, torch.Tensor]:
+        optimizer.zero_grad()
+        scaler.scale(net(crop).points.sum()).backward()
+        for p in net.parameters():
+            if spoilt and p.grad is not None:
+                p.grad[...] = torch.inf
+        if unscaled:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        return {name: p.detach().clone() for name, p in net.named_parameters()}
+
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    lost = step(spoilt=True)
+    assert all(torch.equal(before[name], lost[name]) for name in before)
+    after = step(spoilt=False)
+    assert all(torch.isfinite(p).all() for p in after.values())
+    assert sum(not torch.equal(before[name], after[name]) for name in before) > 0.9 * len(before)
+
+
 @pytest.mark.parametrize("head", HIDDEN_OF_HEAD)
 def test_muon_takes_hidden_matrices_and_leaves_what_answers(head: str) -> None:
     net = HandNet(dataclasses.replace(tiny().model, head=head, size=64))  # type: ignore[arg-type]
@@ -347,6 +373,21 @@ def test_overrides_are_read_by_type() -> None:
 def test_bad_overrides_end_in_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         override(get_recipe("synth-compact"), changes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"dense_weight": 1.0}, "Head ordinal knows no dense_weight; got 1.0; expected head offset or pixel-offset or"),
+        ({"anchor_weight": 1.0, "model": {"head": "heatmap"}}, "Head heatmap knows no anchor_weight"),
+        ({"optimizer": "sgd"}, "Wrong value for optimizer; got 'sgd'"),
+        ({"schedule": "papr"}, "Wrong value for schedule"),
+        ({"lr": "fast"}, "Wrong value for lr; got 'fast'; expected float"),
+    ],
+)
+def test_configs_that_would_not_do_what_they_say_are_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        TrainConfig.from_json(fields)
 
 
 def test_unknown_recipes_name_the_known_ones() -> None:

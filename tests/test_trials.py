@@ -1,5 +1,6 @@
 """Trials of a comparison: what may be asked, how they are done side by side, what is kept of them."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -14,7 +15,7 @@ from write_sets import render, write
 from dor3d.errors import InputError, StoppedError
 from dor3d.evaluate import training
 from dor3d.evaluate.jobs import JobError, side_by_side, stopping
-from dor3d.evaluate.results import read_result
+from dor3d.evaluate.results import read_result, result_path
 from dor3d.evaluate.tables import make_tables, trial, tuning_trials
 from dor3d.evaluate.training import run_trial
 from dor3d.train.run import NonFiniteLossError
@@ -32,6 +33,14 @@ def test_results_of_another_plan_are_refused(tmp_path: Path) -> None:
         read_result(replace(t, plan=replace(own, changes={"batch": 8})))
     with pytest.raises(InputError, match=r"got computed_in=32-true, .*; expected computed_in=bf16-mixed"):
         read_result(replace(t, plan=replace(own, changes={"precision": "bf16"})))
+    path = result_path(t)
+    with np.load(path) as file:
+        about, arrays = json.loads(str(file["about"])), {name: file[name] for name in file if name != "about"}
+    del about["trial"]["anchor_weight"], about["trial"]["model"]["monotone"], about["trial"]["computed_in"]
+    np.savez(path, about=np.array(json.dumps(about)), **arrays)  # as a version wrote it that knew none of these
+    assert read_result(t) is not None
+    with pytest.raises(InputError, match=r"got anchor_weight=0.0, .*; expected anchor_weight=0.5, "):
+        read_result(replace(t, plan=replace(own, changes={"head": "offset", "anchor_weight": 0.5})))
     on_set = replace(own, dataset="msra", root=tmp_path)
     t = trial(on_set, "compact", "ordinal", 1.0, 0)
     store(t, np.ones(FRAMES))

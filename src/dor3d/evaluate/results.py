@@ -75,8 +75,7 @@ def read_result(trial: Trial) -> Result | None:
     with np.load(path) as file:
         about = json.loads(str(file["about"]))
         arrays = {name: file[name].astype(np.float64) for name in ("axes_mm", "error_mm") if name in file}
-    new, old = json.loads(json.dumps(_identity(trial, trial.config()))), about["trial"]
-    # fields that one of the two does not know came with another version, with their old meaning as the default
+    new, old = json.loads(json.dumps(_identity(trial, trial.config()))), _with_defaults(about["trial"])
     if changed := sorted(key for key in new.keys() & old.keys() if new[key] != old[key]):
         raise InputError(
             f"{path} is of another plan",
@@ -88,6 +87,12 @@ def read_result(trial: Trial) -> Result | None:
     mm = about["validation_mm"]
     more = {"skipped": about.get("skipped", 0), "made": about.get("made", {})}
     return Result(math.inf if mm is None else mm, calibration=calibration, **arrays, **more)
+
+
+def _with_defaults(old: dict[str, Any]) -> dict[str, Any]:
+    """What an older version wrote, with the fields that have come since: their defaults are what it did."""
+    default = json.loads(json.dumps(TrainConfig().to_json()))
+    return {**default, **old, "model": {**default["model"], **old["model"]}}
 
 
 def _identity(trial: Trial, config: TrainConfig) -> dict[str, Any]:

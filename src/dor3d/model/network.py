@@ -6,17 +6,19 @@ channels, are not the paper's: a small network learns from fewer samples with th
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dor3d.errors import ModelError
+from dor3d.fields import read_as
 from dor3d.model.backbone import Trunk, reparameterised
 from dor3d.model.heads.coordinate import CoordinateHead
 from dor3d.model.heads.heatmap import HeatmapHead
@@ -100,13 +102,17 @@ class ModelConfig:
             raise ModelError("The crop's side suits no backbone", got=self.size, expected=f"a multiple of {CELL}")
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ModelError("Joints must be named, each once", got=self.joints)
-        if len(self.cube_mm) != 2 or min(self.cube_mm) <= 0:
+        if len(self.cube_mm) != 2 or not all(math.isfinite(side) and side > 0 for side in self.cube_mm):
             raise ModelError("The cube needs two positive sides", got=self.cube_mm, expected="(in-plane, depth) in mm")
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
         if self.anchors < 1:
             raise ModelError("A cell needs anchors", got=self.anchors, expected="1 or more along each side")
+        if self.neck < 1:
+            raise ModelError("A neck needs channels", got=self.neck, expected="1 or more")
+        if self.drop_path is not None and not 0 <= self.drop_path < 1:
+            raise ModelError("drop_path must lie in [0, 1)", got=self.drop_path)
         for name, head in _ONE_HEADS.items():
             if self.head != head and getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ModelError(f"Head {self.head} knows no {name}", fix=f"Use --head {head}, or leave {name} out.")
@@ -134,11 +140,14 @@ class ModelConfig:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(raw) - known):
             raise ModelError("Unknown fields in a model's config", got=unknown, expected=sorted(known))
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ModelError("A model's config cannot be used", got=error) from None
+        types = get_type_hints(cls)
+        values = dict[str, Any]()
+        for name, value in raw.items():
+            try:
+                values[name] = read_as(value, types[name])
+            except (ValueError, TypeError):
+                raise ModelError(f"A model's config has a wrong {name}", got=repr(value)) from None
+        return cls(**values)
 
 
 class HandNet(nn.Module):
@@ -199,11 +208,12 @@ AnyHead = OrdinalHead | OffsetHead | PixelOffsetHead | HeatmapHead | CoordinateH
 
 def _head(config: ModelConfig, channels: int, grid: int) -> AnyHead:
     joints, size, depth_mm = len(config.joints), config.size, config.cube_mm[1]
+    below = config.labels == "exact"  # hard labels never decode below the first interval's end
     match config.head:
         case "ordinal":
             learned = config.positions == "learned"
             discs = config.discretisations()
-            return OrdinalHead(channels, grid, joints, discs, monotone=config.monotone, learned=learned)
+            return OrdinalHead(channels, grid, joints, discs, monotone=config.monotone, learned=learned, below=below)
         case "offset":
             return OffsetHead(channels, grid, joints, size, depth_mm, anchors=config.anchors)
         case "pixel-offset":
@@ -211,7 +221,7 @@ def _head(config: ModelConfig, channels: int, grid: int) -> AnyHead:
         case "heatmap":
             return HeatmapHead(channels, grid, joints, size, depth_mm)
         case "coordinate":
-            return CoordinateHead(channels, grid, joints, config.discretisations())
+            return CoordinateHead(channels, grid, joints, config.discretisations(), below=below)
 
 
 def parameter_count(net: nn.Module) -> int:

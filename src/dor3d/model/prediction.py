@@ -27,6 +27,7 @@ class Votes(NamedTuple):
         plane: where it says that the joint is (px), [B, 2, A, places].
         depth: how deep (mm), [B, 1, A, places].
         seen: places that have a say, [B, places]; None: all.
+        places: where they are (px), [2, places].
     """
 
     plane_weights: Float[Tensor, "b 1 a n"]
@@ -34,6 +35,21 @@ class Votes(NamedTuple):
     depth_weights: Float[Tensor, "b 1 a n"]
     depth: Float[Tensor, "b 1 a n"]
     seen: Bool[Tensor, "b n"] | None = None
+    places: Float[Tensor, "2 n"] | None = None
+
+
+class Heat(NamedTuple):
+    """Heatmaps.
+
+    Attributes:
+        log_prob: of each joint's cell, [B, A, cells].
+        places: the cells' middles (px), [2, cells].
+        cell: a cell's side (px).
+    """
+
+    log_prob: Float[Tensor, "b a n"]
+    places: Float[Tensor, "2 n"]
+    cell: float
 
 
 class Prediction(NamedTuple):
@@ -45,9 +61,11 @@ class Prediction(NamedTuple):
         logits: what an ordinal loss supervises, per axis (x, y, z): the log-odds that joint a lies beyond threshold k,
             seen from each position of the axis' map; empty for heads that have none.
         votes: of heads that take means of what all places say.
+        heat: of heads that say where each joint is likely to be.
     """
 
     points: Float[Tensor, "b a 3"]
     sigma: Float[Tensor, "b a 3"]
     logits: tuple[Float[Tensor, "b a _p _k"], ...] = ()
     votes: Votes | None = None
+    heat: Heat | None = None

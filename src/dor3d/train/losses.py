@@ -10,10 +10,15 @@ positions and over joints. The two weights are options. Two more for the joint l
 `metric` is ours, for heads that are taught no thresholds (and for any other): smooth L1 in mm along all three axes,
 turning at 5 mm, a mean over the joints, with the ordinal loss as in `balanced` where there are thresholds.
 
-`dense` asks every place that has a say for the joint itself, as JGR-P2O's offset loss does (Fang et al., ECCV 2020):
-smooth L1 of px, px and mm, a mean over places, joints and batch. For heads with votes; its weight is 0 unless given.
+Two more teach what other heads say all over their maps; their weights are 0 unless given:
 
-All are means over the batch. Targets outside the crop are clamped to it, since an ordinal decode cannot leave it.
+- `dense`, of heads with votes, asks every place that has a say for the joint itself, as JGR-P2O's offset loss does
+  (Fang et al., ECCV 2020): smooth L1 of px, px and mm, a mean over places and joints. Of heatmaps, it is the cross
+  entropy to a Gaussian about the joint, one cell wide (Xiao et al., ECCV 2018, take squares of unnormalised ones).
+- `anchor`, of heads with votes, draws the weights towards places near the joint, as A2J's loss of anchors does (Xiong
+  et al., ICCV 2019): smooth L1 of the weighted mean of the places themselves, px and px, a mean over joints.
+
+All are means over the batch. Targets outside the crop are clamped to it for heads that cannot say what lies there.
 """
 
 from collections.abc import Sequence
@@ -25,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dor3d.errors import InputError
-from dor3d.model.prediction import Prediction, Votes
+from dor3d.model.prediction import Heat, Prediction, Votes
 from dor3d.ordinal import Discretisation, Labels, encode
 
 LossName = Literal["paper", "balanced", "metric"]
@@ -38,6 +43,7 @@ class Weights(NamedTuple):
     joint: float = 3.0
     ordinal: float = 2.0
     dense: float = 0.0
+    anchor: float = 0.0
 
 
 class LossParts(NamedTuple):
@@ -47,6 +53,7 @@ class LossParts(NamedTuple):
     joint: Float[Tensor, ""]
     ordinal: Float[Tensor, ""]
     dense: Float[Tensor, ""]
+    anchor: Float[Tensor, ""]
 
 
 def hand_loss(
@@ -72,19 +79,24 @@ def hand_loss(
     """
     if kind not in get_args(LossName):
         raise InputError("Unknown loss", got=kind, expected=" or ".join(get_args(LossName)))
-    inside = clamp_to_crop(target, discretisations)
+    if prediction.votes is None:
+        target = clamp_to_crop(target, discretisations)
     if kind == "metric":
         scale = target.new_tensor([mm_per_pixel, mm_per_pixel, 1.0])
-        joint = joint_loss(prediction.points * scale, inside * scale, "mean", _METRIC_TURN_MM)
+        joint = joint_loss(prediction.points * scale, target * scale, "mean", _METRIC_TURN_MM)
     else:
-        joint = joint_loss(prediction.points, inside, "sum" if kind == "paper" else "mean")
-    ordinal = dense = target.new_zeros(())
+        joint = joint_loss(prediction.points, target, "sum" if kind == "paper" else "mean")
+    ordinal = dense = anchor = target.new_zeros(())
     if prediction.logits:
-        ordinal = ordinal_loss(prediction.logits, inside, discretisations, labels)
+        ordinal = ordinal_loss(prediction.logits, target, discretisations, labels)
     if prediction.votes is not None and weights.dense:
-        dense = dense_loss(prediction.votes, inside)
-    total = weights.joint * joint + weights.ordinal * ordinal + weights.dense * dense
-    return LossParts(total, joint, ordinal, dense)
+        dense = dense_loss(prediction.votes, target)
+    if prediction.heat is not None and weights.dense:
+        dense = heat_loss(prediction.heat, target)
+    if prediction.votes is not None and weights.anchor:
+        anchor = anchor_loss(prediction.votes, target)
+    total = weights.joint * joint + weights.ordinal * ordinal + weights.dense * dense + weights.anchor * anchor
+    return LossParts(total, joint, ordinal, dense, anchor)
 
 
 def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:
@@ -94,8 +106,8 @@ def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Disc
 
 
 def joint_loss(
-    points: Float[Tensor, "b a 3"],
-    target: Float[Tensor, "b a 3"],
+    points: Float[Tensor, "b a c"],
+    target: Float[Tensor, "b a c"],
     over_joints: Literal["sum", "mean"],
     turn: float = 1.0,
 ) -> Float[Tensor, ""]:
@@ -112,6 +124,21 @@ def dense_loss(votes: Votes, target: Float[Tensor, "b a 3"]) -> Float[Tensor, ""
     if votes.seen is None:
         return each.mean()
     return ((each * votes.seen).sum(-1) / votes.seen.sum(-1).clamp(min=1)).mean()
+
+
+def heat_loss(heat: Heat, target: Float[Tensor, "b a 3"]) -> Float[Tensor, ""]:
+    """Cross entropy of heatmaps to Gaussians about the joints, one cell wide: a mean over joints and batch."""
+    apart = (target[..., :2, None].float() - heat.places).square().sum(2)  # [batch, joints, cells]
+    wanted = (apart / (-2 * heat.cell**2)).softmax(-1)
+    return -(wanted * heat.log_prob).sum(-1).mean()
+
+
+def anchor_loss(votes: Votes, target: Float[Tensor, "b a 3"]) -> Float[Tensor, ""]:
+    """Smooth L1 of the weighted mean of the places: a sum over px and px, a mean over joints and batch."""
+    if votes.places is None:
+        raise InputError("These votes do not say where they are cast", fix="Train without the anchors' loss.")
+    middle = (votes.plane_weights * votes.places[:, None]).sum(-1).transpose(1, 2)
+    return joint_loss(middle, target[..., :2], "mean")
 
 
 def ordinal_loss(

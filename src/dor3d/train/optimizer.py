@@ -67,6 +67,12 @@ def _groups(net: nn.Module, config: TrainConfig, hidden: Mapping[int, int]) -> l
 class Muon(torch.optim.AdamW):
     """AdamW, but for the groups that name an axis of `outputs`, which take orthogonalised momentum."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # fused AdamW unscales half precision's gradients, and passes over infinite ones, itself: for its own groups
+        # alone. So the scaler does it, for all.
+        self._step_supports_amp_scaling = False
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One step of both; `closure` is not supported."""

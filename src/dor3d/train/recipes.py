@@ -3,19 +3,24 @@
 import dataclasses
 import difflib
 import json
-import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, get_origin
 
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.sources import SetOptions
 from dor3d.errors import InputError
+from dor3d.fields import read_as
 from dor3d.model.network import ModelConfig
 from dor3d.train.losses import LossName, Weights
 
 Schedule = Literal["cosine", "paper"]
+# weights of losses that some heads alone can be taught by
+_TAUGHT: Final = {
+    "dense_weight": ("offset", "pixel-offset", "heatmap"),
+    "anchor_weight": ("offset", "pixel-offset"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
         loss: `paper`, `balanced` or `metric`; see train/losses.py.
-        joint_weight, ordinal_weight, dense_weight: of its parts; an ordinal weight of 0 trains without the DOR loss.
+        joint_weight, ordinal_weight, dense_weight, anchor_weight: of its parts; an ordinal weight of 0 trains without
+            the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -79,6 +85,7 @@ class TrainConfig:
     joint_weight: float = Weights().joint
     ordinal_weight: float = Weights().ordinal
     dense_weight: float = Weights().dense
+    anchor_weight: float = Weights().anchor
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -112,6 +119,7 @@ class TrainConfig:
             "joint_weight",
             "ordinal_weight",
             "dense_weight",
+            "anchor_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))
@@ -120,6 +128,15 @@ class TrainConfig:
                 raise InputError(f"{name} must be positive", got=getattr(self, name))
         if not 0 <= self.ema < 1:
             raise InputError("ema must lie in [0, 1)", got=self.ema)
+        for name, heads in _TAUGHT.items():
+            if getattr(self, name) and self.model.head not in heads:
+                known = f"head {' or '.join(heads)}"
+                raise InputError(f"Head {self.model.head} knows no {name}", got=getattr(self, name), expected=known)
+
+    @property
+    def loss_weights(self) -> Weights:
+        """Of the loss' parts."""
+        return Weights(self.joint_weight, self.ordinal_weight, self.dense_weight, self.anchor_weight)
 
     @property
     def total_steps(self) -> int:
@@ -133,11 +150,12 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "TrainConfig":
-        """Raises InputError for fields that are unknown, ModelError for an unusable model."""
-        fields = {k: v for k, v in raw.items() if k != "format"}
+        """Raises InputError for fields that are unknown or of the wrong kind, ModelError for an unusable model."""
+        fields = {k: v for k, v in raw.items() if k not in ("format", "model", "data")}
         for name in fields:
             _check_known(name, [f.name for f in dataclasses.fields(cls)])
-        return cls(**{**fields, "model": ModelConfig.from_json(fields.get("model", {}))})
+        own = {name: _convert(name, value, _types(cls)[name]) for name, value in fields.items()}
+        return cls(**own, model=ModelConfig.from_json(raw.get("model", {})), data=dict(raw.get("data", {})))
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {}
@@ -342,53 +360,7 @@ def _literal(value: Any) -> Any:
 def _convert(key: str, value: Any, kind: Any) -> Any:
     """`value` as `kind`, read from text if it is text."""
     try:
-        return _read(value, kind)
+        return read_as(value, kind)
     except (ValueError, TypeError):
         name = getattr(kind, "__name__", None) if get_origin(kind) is None else None
         raise InputError(f"Wrong value for {key}", got=repr(value), expected=name or str(kind)) from None
-
-
-def _read(value: Any, kind: Any) -> Any:
-    origin = get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        return _read_optional(value, kind)
-    if origin is Literal:
-        if value not in get_args(kind):
-            raise ValueError(value)
-        return value
-    if origin is tuple:
-        return _read_tuple(value, get_args(kind))
-    if kind is bool:
-        return _read_bool(value)
-    if isinstance(value, bool) or (kind is int and isinstance(value, float) and not value.is_integer()):
-        raise ValueError(value)
-    if kind is str and not isinstance(value, str):
-        raise ValueError(value)
-    return int(float(value)) if kind is int and _is_whole(value) else kind(value)
-
-
-def _is_whole(value: Any) -> bool:
-    """Text such as 1e6 names an integer too."""
-    return float(value).is_integer()
-
-
-def _read_optional(value: Any, kind: Any) -> Any:
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        return None
-    return _read(value, next(k for k in get_args(kind) if k is not type(None)))
-
-
-def _read_bool(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if str(value).lower() not in words:
-        raise ValueError(value)
-    return words[str(value).lower()]
-
-
-def _read_tuple(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    items = [t.strip() for t in value.split(",")] if isinstance(value, str) else list(value)
-    if kinds[-1] is Ellipsis:
-        return tuple(_read(item, kinds[0]) for item in items)
-    if len(items) != len(kinds):
-        raise ValueError(value)
-    return tuple(_read(item, kind) for item, kind in zip(items, kinds, strict=True))

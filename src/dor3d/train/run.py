@@ -13,7 +13,7 @@ from dor3d.data.batch import Batch
 from dor3d.errors import Dor3dError
 from dor3d.model.checkpoint import write_tensors
 from dor3d.model.network import HandNet, ModelConfig
-from dor3d.train.losses import Weights, hand_loss
+from dor3d.train.losses import hand_loss
 from dor3d.train.optimizer import make_optimizer
 from dor3d.train.recipes import TrainConfig
 from dor3d.train.state import Average, learning_rate, start_weights
@@ -104,12 +104,12 @@ class Run:
             kind=self.config.loss,
             labels=model.labels,
             mm_per_pixel=model.cube_mm[0] / model.size,
-            weights=Weights(self.config.joint_weight, self.config.ordinal_weight, self.config.dense_weight),
+            weights=self.config.loss_weights,
         )
         self.fabric.backward(loss.total * weight)
         mm = error_mm(prediction.points.detach(), batch.points, model)
-        parts = {"loss": loss.total, "joint": loss.joint, "ordinal": loss.ordinal, "dense": loss.dense, "error_mm": mm}
-        return {name: value.detach() for name, value in parts.items()}
+        parts = {"loss": loss.total, **loss._asdict(), "error_mm": mm}
+        return {name: value.detach() for name, value in parts.items() if name != "total"}
 
     def _update(self, number: int, batch: Batch) -> None:
         rate = learning_rate(self.config, number)

@@ -25,12 +25,21 @@ class CoordinateHead(nn.Module):
         joints: number of joints, A.
         discretisations: of x (px), y (px) and z (mm).
         hidden: length of a joint's vector.
+        below: leave room for coordinates below the first interval's end, as exact labels ask.
     """
 
     def __init__(
-        self, channels: int, grid: int, joints: int, discretisations: Sequence[Discretisation], hidden: int = 256
+        self,
+        channels: int,
+        grid: int,
+        joints: int,
+        discretisations: Sequence[Discretisation],
+        *,
+        hidden: int = 256,
+        below: bool = False,
     ) -> None:
         super().__init__()
+        self.below = 0.0 if below else None
         self.each = nn.Conv2d(channels, joints, 3, 1, 1)
         self.mix = nn.Linear(grid * grid, hidden)
         self.axes = nn.ModuleList(nn.Linear(hidden, disc.k) for disc in discretisations)
@@ -46,7 +55,7 @@ class CoordinateHead(nn.Module):
     def logits(self, maps: Maps) -> tuple[Tensor, ...]:
         """Log-odds per axis, float32 [B, A, 1, K]: the survival curves of the distributions."""
         vectors = F.relu(self.mix(self.each(maps.z).flatten(2)))
-        return tuple(survival_log_odds(axis(vectors).float())[:, :, None] for axis in self.axes)
+        return tuple(survival_log_odds(axis(vectors).float(), self.below)[:, :, None] for axis in self.axes)
 
     def outputs(self) -> list[nn.Module]:
         """Layers that answer: an optimizer of hidden matrices leaves them alone."""

@@ -2,7 +2,8 @@
 
 Sources: Xiao, Wu and Wei, "Simple baselines for human pose estimation and tracking", ECCV 2018 (three deconvolutions
 after the backbone); Sun et al., "Integral human pose regression", ECCV 2018 (a joint is its heatmap's mean). The paper
-says no more of its baseline. The depth is the mean of a depth map, weighted by the heatmap.
+says no more of its baseline. The depth is the mean of a depth map, weighted by the heatmap. What the heatmap itself is
+taught, as in the first source, is the training's `dense_weight`.
 """
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dor3d.model.heads.offset import DEPTH_SCALE, anchor_places, moments
-from dor3d.model.prediction import Maps, Prediction
+from dor3d.model.prediction import Heat, Maps, Prediction
 
 _DOUBLINGS = 3
 
@@ -30,7 +31,7 @@ class HeatmapHead(nn.Module):
 
     def __init__(self, channels: int, grid: int, joints: int, size: int, depth_mm: float, width: int = 256) -> None:
         super().__init__()
-        self.joints, self.depth_mm = joints, depth_mm
+        self.joints, self.depth_mm, self.cell = joints, depth_mm, size / (grid << _DOUBLINGS)
         widths = [channels, *[width] * _DOUBLINGS]
         self.up = nn.Sequential(*(_deconvolution(a, width) for a in widths[:-1]))
         self.maps = nn.Conv2d(width, 2 * joints, 1)  # heat, depth
@@ -40,12 +41,13 @@ class HeatmapHead(nn.Module):
         """Means and standard deviations under each joint's heatmap (px, px, mm), in float32 always."""
         heat, depth = self.heat_and_depth(maps)
         answers = torch.cat([self.places[None, None].expand(*heat.shape[:2], -1, -1), depth[:, :, None]], 2)
-        return Prediction(*moments(heat[:, :, None], answers))
+        points, sigma = moments(heat.softmax(-1)[:, :, None], answers)
+        return Prediction(points, sigma, heat=Heat(heat.log_softmax(-1), self.places, self.cell))
 
     def heat_and_depth(self, maps: Maps) -> tuple[Float[Tensor, "b a n"], Float[Tensor, "b a n"]]:
-        """Each joint's heatmap, whose sum is 1, and its depth map (mm), row by row."""
+        """Each joint's heatmap before its softmax, and its depth map (mm), row by row."""
         both = self.maps(self.up(maps.z)).float().reshape(maps.z.shape[0], 2, self.joints, -1)
-        return both[:, 0].softmax(-1), (both[:, 1] * DEPTH_SCALE + 0.5) * self.depth_mm
+        return both[:, 0], (both[:, 1] * DEPTH_SCALE + 0.5) * self.depth_mm
 
     def outputs(self) -> list[nn.Module]:
         """Layers that answer: an optimizer of hidden matrices leaves them alone."""

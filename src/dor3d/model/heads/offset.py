@@ -1,8 +1,10 @@
 """Dense offsets with learned weights: every anchor of a map says where each joint is, and how much it knows of it.
 
 In the way of A2J (Xiong et al., "A2J: anchor-to-joint regression network for 3D articulated pose estimation from a
-single depth image", ICCV 2019): anchors lie evenly in each cell of the map; two maps serve the plane and the depth.
-Differences: the depth has weights of its own, and the spread of the answers is the joint's standard deviation.
+single depth image", ICCV 2019): anchors lie evenly in each cell of the map; two maps serve the plane and the depth. Its
+loss that draws the weights to anchors near the joint is the training's `anchor_weight`. Differences: answers come
+straight from the maps, without four convolutions for each kind; the depth has weights of its own; the spread of the
+answers is the joint's standard deviation.
 """
 
 import torch
@@ -74,6 +76,7 @@ class OffsetHead(nn.Module):
             self.places[:, None] + plane * self.unit,
             depth_weights.softmax(-1),
             ground + depth * (DEPTH_SCALE * self.depth_mm),
+            places=self.places,
         )
 
     def _parts(self, conv: nn.Conv2d, xy: Tensor, z: Tensor, plane: int) -> tuple[Tensor, Tensor]:
@@ -83,9 +86,10 @@ class OffsetHead(nn.Module):
         if xy is z:
             first, rest = conv(xy).split([channels, conv.out_channels - channels], 1)
         else:
-            bias = conv.bias if conv.bias is not None else xy.new_zeros(conv.out_channels)
-            first = F.conv2d(xy, conv.weight[:channels], bias[:channels])
-            rest = F.conv2d(z, conv.weight[channels:], bias[channels:])
+            first, rest = (
+                F.conv2d(features, conv.weight[some], None if conv.bias is None else conv.bias[some])
+                for features, some in ((xy, slice(channels)), (z, slice(channels, None)))
+            )
         # a joint's anchors side by side: a softmax over the last axis
         return (
             first.float().reshape(xy.shape[0], plane, self.joints, -1),

@@ -11,8 +11,9 @@ A ResNet50 with 21 joints at 224 x 224 then has the 32.7 M parameters that the p
 
 Ours where the paper is silent: the softmax of a pair is computed as the sigmoid of the difference, which is equal, and
 the difference is taken between the weights rather than the outputs, which is equal too and halves the work. Biases
-start at a survival curve whose middle is the crop's and whose spread is a quarter of the crop, so that training starts
-from the centre with open gradients. Sigma is the spread that the survival curves describe.
+start at a survival curve whose middle is the crop's, so that training starts from the centre with open gradients; its
+spread is a quarter of the crop in z, and nearly half in x and y, where a channel's one bias serves many thresholds.
+Sigma is the spread that the survival curves describe.
 
 Options that are ours: `monotone` reads the K numbers of a position as a distribution over the intervals, so that its
 survival curve falls by construction (the paper supervises the order and nothing keeps it); `learned` position weights
@@ -35,6 +36,7 @@ PRIOR_SPREAD = 0.25  # of the extent: the standard deviation of the initial surv
 WEIGHT_SCALE = 0.1  # standard deviation of the initial logits around the prior, for features of unit size
 
 
+_BELOW = math.log(0.5 * math.erfc(1 / (2 * PRIOR_SPREAD) / math.sqrt(2)))  # of the prior: the log mass below 0
 _TINY = 1e-6  # a probability; keeps log-odds within 14
 
 
@@ -77,11 +79,20 @@ def _mean(each: Tensor, weights: Tensor | None) -> Tensor:
     return each.mean(-1) if weights is None else (weights * each).sum(-1)
 
 
-def survival_log_odds(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
-    """The log-odds of c >= t_k under a softmax over the K intervals: never rising in k."""
+def survival_log_odds(logits: Float[Tensor, "*n k"], below: float | None = None) -> Float[Tensor, "*n k"]:
+    """The log-odds of c >= t_k under a softmax over the K intervals: never rising in k.
+
+    Args:
+        logits: of the intervals.
+        below: the logit of lying below t_0 = 0, without which P(c >= t_0) is 1 and no decode ends below the first
+            interval's end: hard labels never ask for less, exact ones do.
+    """
+    if below is not None:
+        logits = F.pad(logits, (1, 0), value=below)
     prob = logits.softmax(-1)
     less = prob.cumsum(-1) - prob  # of the intervals below t_k; a product of matrices would lose bits under autocast
-    return ((1 - less).clamp(min=0) + _TINY).log() - (less + _TINY).log()
+    odds = ((1 - less).clamp(min=0) + _TINY).log() - (less + _TINY).log()
+    return odds if below is None else odds[..., 1:]
 
 
 class PairConv(nn.Conv2d):
@@ -128,6 +139,7 @@ class OrdinalHead(nn.Module):
         discretisations: of x (px), y (px) and z (mm); K_x and K_y must be multiples of `grid`.
         monotone: make each survival curve fall by construction.
         learned: weigh positions instead of taking their mean.
+        below: of `monotone`: leave room for coordinates below the first interval's end, as exact labels ask.
 
     Raises ModelError when thresholds cannot be dealt out to the map's columns.
     """
@@ -141,6 +153,7 @@ class OrdinalHead(nn.Module):
         *,
         monotone: bool = False,
         learned: bool = False,
+        below: bool = False,
     ) -> None:
         super().__init__()
         discs = Axes(*discretisations)
@@ -148,6 +161,7 @@ class OrdinalHead(nn.Module):
             if disc.k % grid:
                 raise ModelError(f"Thresholds of {axis} must fill the map's {grid} cells evenly", got=disc.k)
         self.joints, self.grid, self.monotone = joints, grid, monotone
+        self.below = _BELOW if below else None
         self.codec_x, self.codec_y, self.codec_z = (AxisCodec(d) for d in discs)
         self.conv_x: nn.Conv2d = PairConv(channels, joints * discs.x.k // grid)
         self.conv_y: nn.Conv2d = PairConv(channels, joints * discs.y.k // grid)
@@ -176,7 +190,7 @@ class OrdinalHead(nn.Module):
             y.permute(0, 2, 4, 3, 1).reshape(b, self.joints, w, -1).float(),
             depth.permute(0, 2, 3, 1).float(),
         )
-        return Axes(*(survival_log_odds(axis) for axis in axes)) if self.monotone else axes
+        return Axes(*(survival_log_odds(axis, self.below) for axis in axes)) if self.monotone else axes
 
     def weights(self, xy: Float[Tensor, "b f h h"], z: Float[Tensor, "b f h h"]) -> Axes:
         """How much each position counts per axis, [B, A, positions], or None where all count the same."""
@@ -197,7 +211,7 @@ class OrdinalHead(nn.Module):
         """Turn each pair of channels into the one that it is worth, in place; the outputs stay the same."""
         for name in ("conv_x", "conv_y", "conv_z"):
             conv = getattr(self, name)
-            if isinstance(conv, PairConv):
+            if isinstance(conv, PairConv):  # not folded before
                 setattr(self, name, conv.single())
         return self
 
