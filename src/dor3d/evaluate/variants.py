@@ -25,7 +25,6 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "ordinal": {},
     # at the beginning its gradient is to the joint loss' what the DOR loss' is
     "heatmap": {"head": "heatmap", "dense_weight": 20.0},
-    "heatmap-joint": {"head": "heatmap"},
     "offset": {"head": "offset", "level": "last", "anchors": 4, "anchor_weight": 1.0},  # a third of the joint's, as A2J
     "uniform": {"z_discretisation": "uniform"},
     "exact": {"labels": "exact"},
@@ -105,7 +104,6 @@ TABLES: Final[dict[TableName, Table]] = {
         "NYU, ResNet50",
         (
             Row("heatmap regression", "heatmap", "ordinal", {"all": 8.63}),
-            Row("heatmap regression, taught by the joints alone", "heatmap-joint", "ordinal"),
             Row("ordinal regression", "ordinal", None, {"all": 8.25}),
         ),
     ),
