@@ -1,5 +1,6 @@
 """Comparisons: the same data and choices for all variants, results that are kept, and tables that tell them."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from dor3d.evaluate.trials import RATES
 from dor3d.evaluate.variants import BASE, TABLES, VARIANTS
 from dor3d.model.network import HandNet, parameter_count
 from dor3d.train.recipes import PRESETS
+
+DOCS = Path(__file__).parent.parent / "docs" / "reproduction"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -103,6 +106,21 @@ def test_tables_are_made_of_kept_results_without_training(tmp_path: Path, monkey
     tried = "Learning rates, as shares of the recipe's (tried: 0.25, 0.5, 1): "
     assert text.endswith(f"\n\n{tried}all 1.\n")
     assert (tmp_path / "table_3.md").read_text().endswith(f"{tried}offset-based regression 0.25, the others 1.\n")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("**/table_*.json")), ids=lambda path: str(path.relative_to(DOCS)))
+def test_the_tables_of_the_docs_are_those_of_the_results_beside_them(path: Path) -> None:
+    table = json.loads(path.read_text())
+    steps = table["budget"]["steps"]
+    for row in table["rows"]:
+        name = f"synthetic-{row['backbone']}-{row['variant']}-x{row['rate']:g}-{steps}"
+        files = [path.parent / "results" / f"{name}-s{seed}.npz" for seed in range(table["budget"]["seeds"])]
+        with contextlib.ExitStack() as stack:
+            results = [stack.enter_context(np.load(file)) for file in files]
+            errors = np.array([file["error_mm"].astype(float) for file in results])
+            axes = np.array([file["axes_mm"].astype(float) for file in results])
+        assert row["seeds"] == errors.mean(1).round(3).tolist() and errors.shape[1] == table["frames"]
+        assert [row[name] for name in "xyz"] == axes.mean((0, 1)).round(3).tolist()
 
 
 def test_markdown_shows_the_papers_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
