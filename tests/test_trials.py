@@ -83,6 +83,9 @@ def test_what_is_measured_on_is_looked_at_before_anything_is_trained(tmp_path: P
     assert not (tmp_path / "out" / "runs").exists()
     frames, _ = plan(tmp_path, dataset="msra", root=tmp_path, test=tmp_path / "set").open_test()
     assert frames.root == tmp_path / "set"
+    for name in ("P0", "P1"):
+        changes = {"split": f"without-{name}"}
+        assert plan(tmp_path, dataset="msra", root=tmp_path / "set", changes=changes).open_test()[0].split == name
 
 
 def test_a_training_that_comes_to_no_number_has_that_for_its_result(

@@ -99,7 +99,7 @@ class Plan:
 
     def open_test(self) -> tuple[DepthSet, Centers]:
         """The frames of a set that are scored, and where their crops are centred."""
-        learnt = str(_recipe(self, self.backbone).data.get("split", ""))
+        learnt = str(Trial(self, "ordinal", self.backbone, 1.0, 0, self.steps).config().data.get("split", ""))
         # MSRA is scored on the subject that was not learnt
         split = learnt.removeprefix("without-") if learnt.startswith("without-") else None
         frames = open_set(self.dataset, self.test or self.root or Path(), split)
