@@ -12,7 +12,7 @@ from made_up_trials import FRAMES, plan, store
 from work import work
 from write_sets import render, write
 
-from dor3d.errors import InputError, StoppedError
+from dor3d.errors import InputError, ModelError, StoppedError
 from dor3d.evaluate import training
 from dor3d.evaluate.jobs import JobError, side_by_side, stopping
 from dor3d.evaluate.results import read_result, result_path
@@ -83,6 +83,9 @@ def test_what_is_measured_on_is_looked_at_before_anything_is_trained(tmp_path: P
     assert not (tmp_path / "out" / "runs").exists()
     frames, _ = plan(tmp_path, dataset="msra", root=tmp_path, test=tmp_path / "set").open_test()
     assert frames.root == tmp_path / "set"
+    with pytest.raises(ModelError, match="Unknown backbone; got nope"):
+        make_tables(["3"], plan(tmp_path / "out", backbone="nope"))
+    assert not list((tmp_path / "out").glob("r*"))
     for name in ("P0", "P1"):
         changes = {"split": f"without-{name}"}
         assert plan(tmp_path, dataset="msra", root=tmp_path / "set", changes=changes).open_test()[0].split == name

@@ -76,6 +76,8 @@ def make_tables(names: Sequence[TableName], plan: Plan, say: Say = _NOW) -> list
     lines = {name: lines_of(TABLES[name], plan.backbone) for name in names}
     keys = list(dict.fromkeys(line.key for table in lines.values() for line in table))
     plan.check(variant for _, variant in keys)
+    for backbone in {backbone for backbone, _ in keys}:
+        HandNet(ModelConfig(backbone, size=96))  # unknown ones end it here
     with stopping():
         _train([t for key in keys for t in tuning_trials(plan, *key)], plan, say)
         rates = {key: best_rate(plan, *key) for key in keys}

@@ -155,7 +155,7 @@ def tables(
     done is kept in DIR: the same command goes on where it stopped.
 
     Args:
-        names: 2 to 6, the paper's, and ours (what it did not try).
+        names: 2 to 6, the paper's, and ours (what it did not try); all of them by default.
         out: folder for table_N.json, table_N.md, results and runs.
         dataset: synthetic (rendered hands), nyu, icvl, msra, hands17 or folder.
         root: the folder that the set's download was unpacked into.
