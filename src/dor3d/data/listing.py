@@ -1,12 +1,24 @@
-"""Which frames of a set have a file, from listings of its folders: a million frames in seconds, none opened."""
+"""Which frames of a set have a file, from listings of its folders (a million in seconds, none opened); some of many."""
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from dor3d.data.sample import DepthSet
 from dor3d.errors import Dor3dError
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` items, evenly spread: neighbours in a recording are nearly equal."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[i] for i in places]
 
 
 @dataclass

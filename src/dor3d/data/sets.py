@@ -21,6 +21,16 @@ SETS: Final[dict[str, Callable[..., DepthSet]]] = {
 }
 
 
+def check_source(dataset: str, root: Path | None) -> None:
+    """Raises InputError unless it is said where samples come from: "synthetic", or a set and its folder."""
+    if dataset == "synthetic":
+        return
+    if dataset not in SETS:
+        raise InputError("Unknown data set", got=dataset, expected=f"synthetic, {', '.join(SETS)}")
+    if root is None:
+        raise InputError(f"It is not said where {dataset} lies", fix="Name its folder with --root.")
+
+
 def open_set(name: str, root: Path, split: str | None = None) -> DepthSet:
     """Open a set.
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from dor3d.data.listing import spread
 from dor3d.data.sample import DepthSet
 from dor3d.data.synthetic import SyntheticHands
 from dor3d.errors import InputError
@@ -52,21 +53,21 @@ def set_crops(
     cube_mm: tuple[float, float],
     joints: Sequence[str],
 ) -> Crops:
-    """Labelled frames of a set, evenly spread over it, since neighbours in a recording are nearly equal.
+    """Labelled frames of a set, evenly spread over it.
 
     Args:
         frames: the set.
         centers: where crops are centred, as `dor3d evaluate --centers` has it.
         count: how many frames at most.
         size, cube_mm: side of the crops (px), and what they hold: in-plane side and depth (mm).
-        joints: names of the points, in their order: those that `shared` gives.
+        joints: names of the points, in their order; the set has them all.
 
     Raises InputError where none of the frames is labelled.
     """
     columns = [frames.joints.index(name) for name in joints]
     source = CroppedFrames(frames, open_centers(centers, frames), cube_mm, size)
     found: list[tuple[ndarray, ndarray, CropBox]] = []
-    for index in spread(len(frames), count):
+    for index in spread(range(len(frames)), count):
         box, image, sample = source.crop(index)
         if sample.joints_mm is not None:
             found.append((image, box.to_crop(sample.joints_mm[columns]).astype(np.float32), box))
@@ -74,11 +75,6 @@ def set_crops(
         raise InputError(f"The split {frames.split} of {frames.name} has no labels to show")
     images, points, boxes = zip(*found, strict=True)
     return Crops(np.array(images), np.array(points), list(boxes))
-
-
-def spread(total: int, count: int) -> list[int]:
-    """So many indices, or all where there are fewer, evenly over a whole."""
-    return [int(i) for i in np.linspace(0, total - 1, min(count, total)).round()]
 
 
 def run_on(network: Network, images: Float[ndarray, "n s s"]) -> tuple[ndarray, ndarray]:

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from dor3d.benchmarks import Benchmark
 from dor3d.data.sample import DepthSet
-from dor3d.data.sets import SETS, open_set
+from dor3d.data.sets import check_source, open_set
 from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import calibrate
@@ -67,8 +67,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise InputError("There must be at least one frame to show", got=f"--frames {self.frames}")
-        if self.dataset != "synthetic" and self.dataset not in SETS:
-            raise InputError("Unknown data set", got=self.dataset, expected=f"synthetic, {', '.join(SETS)}")
+        check_source(self.dataset, self.root)
 
     def named_models(self) -> dict[str, str]:
         """The models' places by their names; raises InputError for two of one name."""
@@ -78,11 +77,9 @@ class Request:
             raise InputError("Two models have the same name", got=list(self.models), fix="Name them: NAME=PLACE.")
         return named
 
-    def open_frames(self) -> DepthSet:
-        """The set's frames."""
-        if self.root is None:
-            raise InputError(f"It is not said where {self.dataset} lies", fix="Name its folder with --root.")
-        return open_set(self.dataset, self.root, self.split)
+    def open_frames(self) -> DepthSet | None:
+        """The set's frames; None for rendered ones."""
+        return None if self.dataset == "synthetic" else open_set(self.dataset, self.root or Path(), self.split)
 
 
 def _file_stem(place: str) -> str:
@@ -113,7 +110,7 @@ def figure_1(request: Request) -> Path:
     if len({(net.config.size, net.config.cube_mm, net.config.joints) for net in nets.values()}) > 1:
         raise InputError("Figure 1 shows one crop, and the models take different ones", fix="Name models of one input.")
     joint = _joint(request.joint, first.joints)
-    crops = _crops(request, first.size, first.cube_mm, first.joints)
+    crops = _crops(request, first)
     points = {name: _points(net, crops.images) for name, net in nets.items()}
     scale = first.cube_mm[0] / first.size
     errors = np.mean([crop_errors_mm(crops.points, said, scale) for said in points.values()], 0)
@@ -134,7 +131,7 @@ def figure_2(request: Request) -> Path:
     """The feature extractor of a model, or of the paper's Swin-B."""
     net = _one_net(request)
     config = net.config
-    crop = _crops(request, config.size, config.cube_mm, config.joints, 1).images[0]
+    crop = _crops(request, config, 1).images[0]
     place = request.out / "figure_2.png"
     return diagrams.extractor(crop, config.backbone, _stages(net), two_maps=net.two_maps, out=place)
 
@@ -147,7 +144,7 @@ def figure_3(request: Request) -> Path:
     net = next(iter(nets.values()))
     config = net.config
     joint = _joint(request.joint, config.joints)
-    crop = _crops(request, config.size, config.cube_mm, config.joints, 1).images[0]
+    crop = _crops(request, config, 1).images[0]
     with torch.no_grad():
         found = net(torch.from_numpy(crop)[None, None])
     x, y, z = (axis[0, joint].sigmoid().numpy() for axis in found.logits)
@@ -180,9 +177,8 @@ def figure_4(request: Request) -> Path:
 def figure_6(request: Request) -> Path:
     """Predictions over truth, from good to bad: frames at set places in the order of their errors."""
     name, model = next(iter(_models(request).items()))
-    joints, columns = _joints_to_show(request, model)
-    crops = _crops(request, model.card.size, model.card.cube_mm, joints)
-    said = run_on(model, crops.images)[0][:, columns]
+    network, crops, joints = _shared(request, model)
+    said, _ = run_on(network, crops.images)
     scale = model.card.cube_mm[0] / model.card.size
     order = np.argsort(crop_errors_mm(crops.points, said, scale))
     frames = order[[round(percent / 100 * (len(order) - 1)) for percent in _CASES]]
@@ -196,9 +192,8 @@ def figure_calibration(request: Request) -> Path:
     """What models say of their errors against what these are."""
     curves: dict[str, Any] = {}
     for name, model in _models(request).items():
-        joints, columns = _joints_to_show(request, model)
-        crops = _crops(request, model.card.size, model.card.cube_mm, joints)
-        predicted, true, sigma = found_in(_only(model, columns), crops)
+        network, crops, _ = _shared(request, model)
+        predicted, true, sigma = found_in(network, crops)
         found = calibrate(predicted - true, sigma)
         label = f"{name}: rank {found.joint_rank:.2f} (joints), {found.hand_rank:.2f} (hands)"
         curves[label] = np.array(found.sigma_mm), np.array(found.rms_mm)
@@ -230,33 +225,38 @@ def _joint(name: str, joints: Sequence[str]) -> int:
     return list(joints).index(name)
 
 
-def _joints_to_show(request: Request, model: CropModel) -> tuple[Sequence[str], list[int]]:
-    """The joints that both model and set have, and where they stand in the model's answer."""
-    own = model.card.joints
-    joints = own if request.dataset == "synthetic" else shared_joints(model, request.open_frames())
-    return joints, [own.index(name) for name in joints]
-
-
-def _only(model: CropModel, columns: list[int]) -> Network:
-    """A model's answer for some of its joints."""
+def _shared(request: Request, model: CropModel) -> tuple[Network, Crops, Sequence[str]]:
+    """What a model says of the joints that the set has too, crops of the set for it, and these joints."""
+    frames, own = request.open_frames(), model.card.joints
+    joints = own if frames is None else shared_joints(model, frames)
+    columns = [own.index(name) for name in joints]
 
     def network(crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
         said = model(crops)
         return CropOutput(said.points[:, columns], said.sigma[:, columns])
 
-    return network
+    return network, _crops_of(request, frames, model.card.size, model.card.cube_mm, joints), joints
 
 
-def _crops(
-    request: Request, size: int, cube_mm: tuple[float, float], joints: Sequence[str], count: int | None = None
-) -> Crops:
-    """Frames of the set that have labels, as a network of this input sees them."""
-    count = count or request.frames
-    if request.dataset == "synthetic":
-        return rendered_crops(clear(size, cube_mm), range(min(count, CLEAR_COUNT)), joints)
+def _crops(request: Request, config: ModelConfig, count: int | None = None) -> Crops:
+    """Crops of the set for a network, which must give no other joints than the set has."""
     frames = request.open_frames()
-    if foreign := [name for name in joints if name not in frames.joints]:
-        raise InputError(f"{frames.name} has no joint {foreign[0]}, which the networks give")
+    if foreign := [name for name in config.joints if frames is not None and name not in frames.joints]:
+        raise InputError(f"{request.dataset} has no joint {foreign[0]}, which the networks give")
+    return _crops_of(request, frames, config.size, config.cube_mm, config.joints, count)
+
+
+def _crops_of(
+    request: Request,
+    frames: DepthSet | None,
+    size: int,
+    cube_mm: tuple[float, float],
+    joints: Sequence[str],
+    count: int | None = None,
+) -> Crops:
+    count = count or request.frames
+    if frames is None:
+        return rendered_crops(clear(size, cube_mm), range(min(count, CLEAR_COUNT)), joints)
     return set_crops(frames, request.centers, count, size, cube_mm, joints)
 
 

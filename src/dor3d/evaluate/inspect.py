@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.benchmarks import BENCHMARKS
-from dor3d.data.listing import Listing, list_files
+from dor3d.data.listing import Listing, list_files, spread
 from dor3d.data.sample import DepthSet, Sample
 from dor3d.errors import Dor3dError
 from dor3d.evaluate.fit import Fit, fit_camera
@@ -111,7 +111,7 @@ def inspect(frames: DepthSet, out: Path, *, cube_mm: tuple[float, float] | None 
         _check_labels(labelled, cube_mm or (protocol.cube_mm if protocol else (300.0, 300.0)), found)
         found.fit = fit_camera(labelled)
     if samples:
-        write_whole(out / "contact_sheet.png", png(_sheet(_spread(samples, _SHOWN))))
+        write_whole(out / "contact_sheet.png", png(_sheet(spread(samples, _SHOWN))))
     _conclude(found, frames)
     return found
 
@@ -119,7 +119,7 @@ def inspect(frames: DepthSet, out: Path, *, cube_mm: tuple[float, float] | None 
 def _samples(frames: DepthSet, found: Inspection) -> list[Sample]:
     """Frames evenly spread, those whose labels do not fit among them."""
     samples = []
-    for index in _spread(range(len(frames)), _LOOKED_AT):
+    for index in spread(range(len(frames)), _LOOKED_AT):
         found.looked_at += 1
         try:
             samples.append(frames.read(index))
@@ -127,12 +127,6 @@ def _samples(frames: DepthSet, found: Inspection) -> list[Sample]:
         except Dor3dError as error:
             found.problems.append(str(error))
     return samples
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` items, evenly spread."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[i] for i in places]
 
 
 def _check_labels(samples: Sequence[Sample], cube_mm: tuple[float, float], found: Inspection) -> None:

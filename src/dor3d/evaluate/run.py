@@ -183,10 +183,10 @@ def shared_joints(model: CropModel, frames: DepthSet) -> tuple[str, ...]:
     return joints
 
 
-def check_files(frames: DepthSet) -> None:
-    """Raises InputError when files of a set are missing."""
+def check_files(frames: DepthSet, most: int = 0) -> None:
+    """Raises InputError when more than `most` files of a set are missing."""
     files = list_files(frames)
-    if files.missing:
+    if len(files.missing) > most:
         raise InputError(
             f"{count_of(len(files.missing), 'frame')} of {len(frames):,} cannot be read",
             got=f"no file {frames.root / files.missing[0]}",

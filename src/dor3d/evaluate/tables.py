@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -233,7 +233,7 @@ def _as_json(name: TableName, lines: Sequence[Line], plan: Plan, rates: dict[tup
             "rates": [round(config.lr * rate, 7) for rate in RATES],
         },
         "rows": [_row_json(line, plan, results, rates, speeds) for line in lines],
-        "trained": [made for i, made in enumerate(r.made for r in every) if made and _first(i, every)],
+        "trained": _distinct([r.made for r in every if r.made]),
         "made": {
             "on": datetime.now(UTC).date().isoformat(),
             **{key: record[key] for key in ("dor3d", "git", "libraries", "cpu", "gpus")},
@@ -242,8 +242,9 @@ def _as_json(name: TableName, lines: Sequence[Line], plan: Plan, rates: dict[tup
     }
 
 
-def _first(i: int, results: Sequence[Result]) -> bool:
-    return all(results[j].made != results[i].made for j in range(i))
+def _distinct(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each once, in their order."""
+    return [record for i, record in enumerate(records) if record not in records[:i]]
 
 
 def _kept(one: Trial) -> Result:
@@ -280,12 +281,9 @@ def _row_json(
     if line.row.against:
         other = results[plan.backbone, line.row.against]
         if all(r.error_mm is not None for r in (*own, *other)):
-            row["difference"] = _difference_json(line.row.against, own, other, 1 if _independent(plan) else _BLOCK)
+            block = 1 if plan.dataset == "synthetic" else _BLOCK
+            row["difference"] = _difference_json(line.row.against, own, other, block)
     return row
-
-
-def _independent(plan: Plan) -> bool:
-    return plan.dataset == "synthetic"
 
 
 def _finite(mm: float) -> float | None:

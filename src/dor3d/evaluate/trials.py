@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from dor3d.data.centers import Centers
-from dor3d.data.listing import list_files
 from dor3d.data.sample import DepthSet
-from dor3d.data.sets import SETS, open_set
+from dor3d.data.sets import check_source, open_set
 from dor3d.errors import InputError
 from dor3d.evaluate.run import check_files, open_centers
 from dor3d.evaluate.variants import BASE, VARIANTS
@@ -69,18 +68,15 @@ class Plan:
                 raise InputError(f"--{name} must be at least 1", got=getattr(self, name))
         if self.frames < 0:
             raise InputError("--frames must not be negative", got=self.frames, expected="0 for all")
-        if self.dataset != "synthetic" and self.dataset not in SETS:
-            raise InputError("Unknown data set", got=self.dataset, expected=f"synthetic, {', '.join(SETS)}")
-        if self.dataset != "synthetic" and self.root is None:
-            raise InputError(f"It is not said where {self.dataset} lies", fix="Name its folder with --root.")
+        check_source(self.dataset, self.root)
         if self.dataset == "folder" and self.test is None:
             raise InputError(
                 "Frames of one's own have no test of their own",
                 fix="Name a second folder, of frames that are scored and not learnt, with --test.",
             )
-        self._check_changes()
 
-    def _check_changes(self, variants: Iterable[str] = ()) -> None:
+    def check(self, variants: Iterable[str]) -> None:
+        """Whether these variants can be compared and measured, before hours of training; raises InputError."""
         decided = _DECIDED.union(*(VARIANTS[name] for name in variants))
         if wrong := [name for name in self.changes if _bare(name) in decided]:
             raise InputError(
@@ -89,17 +85,13 @@ class Plan:
                 fix="Leave them out: they are what its rows differ in, or follow from --steps, --seeds and --jobs.",
             )
 
-    def check(self, variants: Iterable[str]) -> None:
-        """Whether these variants can be compared and measured, before hours of training; raises InputError."""
-        self._check_changes(variants)
         if self.dataset != "synthetic":
             frames, _ = self.open_test()
-            if len(list_files(frames).missing) == len(frames):
-                check_files(frames)
+            check_files(frames, most=len(frames) - 1)  # those that are missing are left out
 
     def open_test(self) -> tuple[DepthSet, Centers]:
         """The frames of a set that are scored, and where their crops are centred."""
-        learnt = str(Trial(self, "ordinal", self.backbone, 1.0, 0, self.steps).config().data.get("split", ""))
+        learnt = str(override(_recipe(self, self.backbone), self.changes).data.get("split", ""))
         # MSRA is scored on the subject that was not learnt
         split = learnt.removeprefix("without-") if learnt.startswith("without-") else None
         frames = open_set(self.dataset, self.test or self.root or Path(), split)

@@ -8,14 +8,24 @@ from tyro.conf import Positional, arg
 
 from dor3d.verbs import spin_briefly
 
+# arguments that several verbs have
+Name = Annotated[str, arg(metavar="NAME")]
+Count = Annotated[int, arg(metavar="N")]
+Folder = Annotated[Path, arg(metavar="DIR")]
+MaybeFolder = Annotated[Path | None, arg(metavar="DIR")]
+Truth = Annotated[Path, arg(metavar="FILE|DIR")]
+Split = Annotated[str | None, arg(metavar="SPLIT")]
+Source = Annotated[str, arg(metavar="SOURCE|FILE")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
 
 def score(
-    benchmark: Annotated[str, arg(metavar="NAME")],
-    truth: Annotated[Path, arg(metavar="FILE|DIR")],
+    benchmark: Name,
+    truth: Truth,
     pred: Annotated[Path, arg(metavar="FILE")],
-    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
-    skip_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    split: Split = None,
+    skip_bad: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Score a file of predictions against true poses.
 
@@ -35,13 +45,13 @@ def score(
 
 
 def compare(
-    benchmark: Annotated[str, arg(metavar="NAME")],
-    truth: Annotated[Path, arg(metavar="FILE|DIR")],
+    benchmark: Name,
+    truth: Truth,
     results: Annotated[tuple[str, ...], arg(metavar="NAME=FILE...")],
-    out: Annotated[Path, arg(metavar="DIR")],
-    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
-    skip_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    out: Folder,
+    split: Split = None,
+    skip_bad: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Compare methods by their files of predictions; writes table.csv, table.md and two figures.
 
@@ -74,14 +84,14 @@ def _truth_of(benchmark: str, truth: Path, split: str | None, *, skip_bad: bool)
 
 def evaluate(
     model: Annotated[Positional[str], arg(name="MODEL", metavar="MODEL")],
-    dataset: Annotated[str, arg(metavar="NAME")],
-    root: Annotated[Path, arg(metavar="DIR")],
-    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
-    centers: Annotated[str, arg(metavar="SOURCE|FILE")] = "locate",
+    dataset: Name,
+    root: Folder,
+    split: Split = None,
+    centers: Source = "locate",
     cube: Annotated[str | None, arg(metavar="MM[,MM]")] = None,
-    skip_bad: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-evaluate"),
+    skip_bad: Flag = False,
+    json: Flag = False,
+    out: Folder = Path("dor3d-evaluate"),
 ) -> None:
     """Predict every frame of a data set into a file, and score the file.
 
@@ -114,10 +124,10 @@ def evaluate(
 
 
 def inspect(
-    dataset: Annotated[str, arg(metavar="NAME")],
-    root: Annotated[Path, arg(metavar="DIR")],
-    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
-    out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-inspect"),
+    dataset: Name,
+    root: Folder,
+    split: Split = None,
+    out: Folder = Path("dor3d-inspect"),
 ) -> None:
     """Look at a data set before trusting it: counts, broken files, labels over depth.
 
@@ -136,16 +146,16 @@ def inspect(
 
 def tables(
     names: Annotated[Positional[tuple[Literal["2", "3", "4", "5", "6", "ours"], ...]], arg(name="N", metavar="N...")],
-    out: Annotated[Path, arg(metavar="DIR")],
-    dataset: Annotated[str, arg(metavar="NAME")] = "synthetic",
-    root: Annotated[Path | None, arg(metavar="DIR")] = None,
-    backbone: Annotated[str, arg(metavar="NAME")] = "compact",
-    steps: Annotated[int, arg(metavar="N")] = 1600,
-    seeds: Annotated[int, arg(metavar="N")] = 3,
-    jobs: Annotated[int, arg(metavar="N")] = 1,
-    frames: Annotated[int, arg(metavar="N")] = 0,
-    centers: Annotated[str, arg(metavar="SOURCE|FILE")] = "mass",
-    test: Annotated[Path | None, arg(metavar="DIR")] = None,
+    out: Folder,
+    dataset: Name = "synthetic",
+    root: MaybeFolder = None,
+    backbone: Name = "compact",
+    steps: Count = 1600,
+    seeds: Count = 3,
+    jobs: Count = 1,
+    frames: Count = 0,
+    centers: Source = "mass",
+    test: MaybeFolder = None,
     *,
     changes: tyro.conf.Suppress[dict[str, str] | None] = None,
 ) -> None:
@@ -181,15 +191,15 @@ def figures(
     names: Annotated[
         Positional[tuple[Literal["1", "2", "3", "4", "6", "calibration"], ...]], arg(name="N", metavar="N...")
     ],
-    out: Annotated[Path, arg(metavar="DIR")],
+    out: Folder,
     models: Annotated[tuple[str, ...], arg(metavar="[NAME=]DIR|FILE...")] = (),
-    dataset: Annotated[str, arg(metavar="NAME")] = "synthetic",
-    root: Annotated[Path | None, arg(metavar="DIR")] = None,
+    dataset: Name = "synthetic",
+    root: MaybeFolder = None,
     truths: Annotated[tuple[str, ...], arg(metavar="NAME=FILE...")] = (),
-    joint: Annotated[str, arg(metavar="NAME")] = "index_tip",
-    frames: Annotated[int, arg(metavar="N")] = 256,
-    centers: Annotated[str, arg(metavar="SOURCE|FILE")] = "mass",
-    split: Annotated[str | None, arg(metavar="SPLIT")] = None,
+    joint: Name = "index_tip",
+    frames: Count = 256,
+    centers: Source = "mass",
+    split: Split = None,
 ) -> None:
     """Draw figures of the paper for any model and set (5 is drawn by dor3d compare).
 

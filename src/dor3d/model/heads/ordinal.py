@@ -34,8 +34,6 @@ from dor3d.ordinal import Discretisation, decode, variance
 
 PRIOR_SPREAD = 0.25  # of the extent: the standard deviation of the initial survival curve
 WEIGHT_SCALE = 0.1  # standard deviation of the initial logits around the prior, for features of unit size
-
-
 _BELOW = math.log(0.5 * math.erfc(1 / (2 * PRIOR_SPREAD) / math.sqrt(2)))  # of the prior: the log mass below 0
 _TINY = 1e-6  # a probability; keeps log-odds within 14
 
