@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dor3d.data.synthetic import SyntheticHands
-from dor3d.data.testsets import CLEAR_COUNT, clear, tracked
+from dor3d.data.testsets import CLEAR_COUNT, HARD_COUNT, clear, hard, tracked
 from dor3d.evaluate.calibration import calibrate
 from dor3d.evaluate.crops import found_in_stream
 from dor3d.files import whole_file, write_whole
@@ -63,13 +63,14 @@ def draw(results: dict[str, dict[str, Any]], out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="compact")
-    parser.add_argument("--tracked", type=Path, help="the recording's file; without it only `clear` is measured")
+    parser.add_argument("--tracked", type=Path, help="the recording's file; without it `tracked` is left out")
     parser.add_argument("--count", type=int, default=CLEAR_COUNT, help="frames of each set at most")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     model = OnnxModel(args.model)
     shape = model.card.size, model.card.cube_mm
     results = {"clear": measure(model, clear(*shape), min(args.count, CLEAR_COUNT))}
+    results["hard"] = measure(model, hard(*shape), min(args.count, HARD_COUNT))
     if args.tracked:
         source = tracked(args.tracked, *shape)
         results["tracked"] = measure(model, source, min(args.count, len(source)))

@@ -16,14 +16,15 @@ import numpy as np
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
 from dor3d.files import write_whole
 from dor3d.geometry import CropBox, Pinhole
+from dor3d.hand.stage import WIDE
 from dor3d.predict.locate import locate
 
 _SIZE, _CUBE, _COLUMNS = 160, (300.0, 300.0), 8
 
 
 def rendered(count: int, seed: int) -> list[np.ndarray]:
-    """Network inputs of a training stream."""
-    source = SyntheticHands(SyntheticConfig(size=_SIZE, cube_mm=_CUBE), seed)
+    """Network inputs of a stream with all that real use has."""
+    source = SyntheticHands(SyntheticConfig(scene=WIDE, size=_SIZE, cube_mm=_CUBE), seed)
     return [source[i][0] for i in range(count)]
 
 

@@ -53,8 +53,10 @@ def _wedge_distance(x, p, q, r):
 
 @njit
 def mesh_distance(x, spheres, edges, wedges):
-    """Signed distance (exact outside) from x to a sphere mesh: the union of its edges' and wedges' hulls."""
+    """Signed distance (exact outside) from x to a sphere mesh: the union of its spheres and the hulls of some."""
     best = 1e9
+    for i in range(spheres.shape[0]):
+        best = min(best, np.sqrt(((x - spheres[i, :3]) ** 2).sum()) - spheres[i, 3])
     for e in range(edges.shape[0]):
         p, q = spheres[edges[e, 0]], spheres[edges[e, 1]]
         reach = max(p[3], q[3]) + np.sqrt(((q[:3] - p[:3]) ** 2).sum())

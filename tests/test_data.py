@@ -10,10 +10,12 @@ from dor3d.data.sources import CropShape, open_sources
 from dor3d.data.synthetic import SyntheticHands, render_set
 from dor3d.data.testsets import (
     CLEAR_FINGERPRINT,
+    HARD_FINGERPRINT,
     TRACKED_FINGERPRINT,
     clear,
     clear_config,
     fingerprint,
+    hard,
     tracked,
 )
 from dor3d.geometry import Pinhole
@@ -38,6 +40,13 @@ def test_clear_depth_is_as_when_it_was_frozen():
     images = np.stack([clear()[i][0] for i in range(32)])
     assert np.mean(images) == pytest.approx(0.78432, abs=0.001)
     assert np.mean(images < 1) == pytest.approx(0.16529, abs=0.001)
+
+
+def test_hard_is_the_set_that_was_frozen():
+    assert fingerprint(hard()) == HARD_FINGERPRINT
+    images = np.stack([hard()[i][0] for i in range(32)])
+    assert np.mean(images) == pytest.approx(0.73056, abs=0.001)
+    assert np.mean(images < 1) == pytest.approx(0.29692, abs=0.001)
 
 
 def test_clear_hides_at_least_three_joints_in_ten():

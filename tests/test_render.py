@@ -9,7 +9,8 @@ from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.model import EDGES, WEDGES
 from dor3d.hand.render import tangent_normals
-from dor3d.hand.scene import SceneConfig, draw_scene, exact_depth, hidden_joints, read_crop, read_frame
+from dor3d.hand.scene import exact_depth, hidden_joints, read_crop, read_frame
+from dor3d.hand.stage import SceneConfig, draw_scene
 
 BARE = SceneConfig(body=0.0, plane=0.0, faults=False, cameras=("sr305",), distance_mm=(300.0, 600.0))
 

@@ -20,7 +20,7 @@ from dor3d.data.sets import SETS, open_set
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
 from dor3d.data.testsets import VALIDATION_SEED, clear_config
 from dor3d.errors import InputError
-from dor3d.hand.scene import SceneConfig
+from dor3d.hand.stage import SceneConfig
 
 _PATIENCE_S: Final = 6 * 3600.0  # how long a process waits for the one that makes the cache
 _POLL_S: Final = 1.0

@@ -16,7 +16,8 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
-from dor3d.hand.scene import Scene, SceneConfig, draw_scene, mirrored, read_crop, read_frame
+from dor3d.hand.scene import Scene, mirrored, read_crop, read_frame
+from dor3d.hand.stage import SceneConfig, draw_scene
 from dor3d.skeleton import JOINTS
 
 if TYPE_CHECKING:

@@ -4,6 +4,9 @@ clear    4,096 crops: hand and forearm alone, the palm's normal uniform on the s
          cameras' faults, hand sizes and poses that no training stream draws, the crop's centre 10 mm (1 sd) off.
 tracked  the 2,336 poses of a tracker's recording (`dor3d.hand.tracked`; its file is not part of dor3d) in the same
          scenes.
+hard     4,096 crops of all that real use has: views of people before the camera, of cameras over tables and on heads,
+         0.2 to 1.5 m, bodies, walls, tables, things held and things that hide fingers, other hands, hands cut off by
+         the image's edge, each camera with the faults of its kind; the crop's centre as in `clear`.
 
 A set is its seed, its version and its fingerprint: scene parameters are equal on every machine, and so is the
 fingerprint; depth is equal within 0.01 mm off silhouettes.
@@ -21,8 +24,10 @@ from numpy import ndarray
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
 from dor3d.hand.contact import loosen
 from dor3d.hand.model import sample_shape
-from dor3d.hand.scene import Scene, SceneConfig, draw_camera, place_hand, random_rotation
+from dor3d.hand.scene import Scene
+from dor3d.hand.stage import WIDE, SceneConfig, draw_camera, place_hand
 from dor3d.hand.tracked import load_tracked_poses
+from dor3d.hand.views import random_rotation
 
 VERSION: Final = 1
 CLEAR_COUNT: Final = 4096
@@ -30,13 +35,19 @@ CLEAR_COUNT: Final = 4096
 _CLEAR_SEED: Final = 2**31 + 1
 _TRACKED_SEED: Final = 2**31 + 2
 VALIDATION_SEED: Final = 2**31 + 3
-# of the first 256 samples: `fingerprint(clear())`, `fingerprint(tracked(path))`
+_HARD_SEED: Final = 2**31 + 4
+HARD_VALIDATION_SEED: Final = 2**31 + 5
+HARD_COUNT: Final = 4096
+# of the first 256 samples: `fingerprint(clear())` and so on
 CLEAR_FINGERPRINT: Final = "726ff2062c8b3efa568896eb60c26efb50b58dc5c68650a3706ef28643b853a7"
+HARD_FINGERPRINT: Final = "91591fb45336c3dae62a91d546f4ec379605abc2437d043438cf6f647b27445b"
 TRACKED_FINGERPRINT: Final = "74b77ed4b2d8fa7af41e670528bc03e2d6450f75969d3d5e5d3f97ea23fbfa9e"
 
 _CONFIG: Final = SyntheticConfig(
     scene=SceneConfig(distance_mm=(250.0, 1000.0), body=0.0, plane=0.0), center_sd_mm=10.0, rough_center=0.0
 )
+# a little more of everything than the streams that networks learn from have
+HARD: Final = replace(WIDE, body=0.3, plane=0.3, held=0.3, other=0.2, before=0.1, beside=0.3, cut=0.1, own_faults=0.75)
 
 
 class TrackedHands(SyntheticHands):
@@ -71,6 +82,12 @@ def clear(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> Syn
 def tracked(poses: Path, size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> TrackedHands:
     """The test set `tracked` for a network of this input, from the recording's file."""
     return TrackedHands(clear_config(size, cube_mm), _TRACKED_SEED, load_tracked_poses(poses))
+
+
+def hard(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0), seed: int = _HARD_SEED) -> SyntheticHands:
+    """The test set `hard` for a network of this input; its first `HARD_COUNT` samples are the set."""
+    scenes = SyntheticConfig(scene=HARD, center_sd_mm=10.0, rough_center=0.0, size=size, cube_mm=cube_mm)
+    return SyntheticHands(scenes, seed)
 
 
 def fingerprint(source: SyntheticHands, count: int = 256) -> str:

@@ -1,62 +1,22 @@
 """What a real depth camera makes of exact depth: smoothing, ragged edges, holes, flying pixels, noise, steps.
 
-All faults act on a grid of sensor pixels, which may be every k-th one (a crop of a near hand reads only some). Effects
-at depth edges are a sensor pixel or two wide, so with wider steps they strike with a lower probability.
-
-Sources: Nguyen, Izadi and Lovell, "Modeling Kinect sensor noise for improved 3D reconstruction and tracking", 3DIMPVT
-2012 (axial noise growing with the square of the distance, lateral noise of about a pixel); Sarbolandi, Lefloch and
-Kolb, "Kinect range sensing: structured-light versus time-of-flight Kinect", CVIU 2015 (shadows, flying pixels);
-Keselman et al., "Intel RealSense stereoscopic depth cameras", CVPR workshops 2017 (disparity steps, filtering).
+All faults (`dor3d.hand.faults`) act on a grid of sensor pixels, which may be every k-th one (a crop of a near hand
+reads only some). Effects at depth edges are a sensor pixel or two wide, so with wider steps they strike with a lower
+probability.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy import ndarray
 
-_STEPS_MM: Final = (0.125, 0.5, 1.0, 1.0, 2.0)  # of real cameras; most count millimetres
+from dor3d.hand.faults import SensorFaults
+
 _JUMP_MM: Final = 14.0  # neighbouring readings further apart than this belong to two surfaces
-
-
-class SensorFaults(NamedTuple):
-    """Strength of each fault of one camera; all zero: a perfect one."""
-
-    smoothing: int = 0  # passes of an edge-preserving mean over 3 x 3 readings
-    ragged: float = 0.0  # share of readings taken one pixel aside
-    noise_mm: float = 0.0  # axial noise (1 sd) at 0.5 m; grows with the square of the distance
-    wave_mm: float = 0.0  # slow noise over patches of about eight pixels (1 sd) at 0.5 m
-    rim: float = 0.0  # chance that the shadow beside a nearer surface, up to `rim_px` wide, has no readings
-    rim_px: int = 1
-    edge: float = 0.0  # chance that a reading at a surface's own edge is missing
-    flying: float = 0.0  # chance that a reading at an edge lies between the two surfaces
-    grazing: float = 0.0  # chance that a reading on a surface seen at a flat angle is missing
-    speckle: float = 0.0  # share of readings missing anywhere
-    blobs: int = 0  # patches without readings
-    step_mm: float = 0.0  # quantisation at 0.5 m
-    disparity: bool = False  # the step grows with the square of the distance
-
-
-def sample_faults(rng: np.random.Generator) -> SensorFaults:
-    """The faults of one camera and scene, from nearly perfect to poor."""
-    poor = rng.random() ** 1.5
-    structured = rng.random() < 0.6
-    rim = rng.random() if structured else 0.3 * rng.random()
-    return SensorFaults(
-        smoothing=int(rng.integers(0, 5)),
-        ragged=0.5 * rng.random(),
-        noise_mm=max(2.2 * poor * rng.random() - 0.2, 0.0),  # many cameras filter so well that none is left
-        wave_mm=max(2.2 * poor * rng.random() - 0.2, 0.0),
-        rim=rim,
-        rim_px=1 + int(3 * rim),
-        edge=0.5 * poor * rng.random(),
-        flying=0.4 * poor * rng.random(),
-        grazing=0.8 * rng.random(),
-        speckle=0.03 * poor * rng.random() if rng.random() < 0.5 else 0.0,
-        blobs=int(rng.integers(1, 5)) if rng.random() < 0.15 * poor else 0,
-        step_mm=_STEPS_MM[rng.integers(len(_STEPS_MM))],
-        disparity=bool(structured and rng.random() < 0.5),
-    )
+_FLIES_MM: Final = 150.0  # a reading mixes two surfaces that are no further apart
+_HOLLOW_PX: Final = 10.0  # how far around a hollow its surroundings shine into it
+_HOLLOW_MM: Final = 40.0  # standing out more adds no more
 
 
 def apply_faults(
@@ -76,7 +36,16 @@ def apply_faults(
     for _ in range(faults.smoothing):
         part = _smooth(part)
     width = max(stride[0], stride[1], 1.0)
-    shadow = _shadows(part, max(int(faults.rim_px / width + 0.5), 1))
+    if faults.bulge > 0.0:
+        part = _bulge(part, faults.bulge, max(int(_HOLLOW_PX / width + 0.5), 1))
+    if faults.baseline_mm != 0.0:
+        shadow = _unseen(part, faults.baseline_mm / (pixel_rad * max(stride[0], 1e-9)))
+    else:
+        shadow = _shadows(part, max(int(faults.rim_px / width + 0.5), 1))
+    for _ in range(_passes(faults.fatten_px / width, rng)):
+        part = _fatten(part, rng)
+    for _ in range(faults.smear if width < 2.0 else 0):
+        part = _smear(part)
     _spoil(part, shadow, faults, width, pixel_rad, rng)
     for _ in range(faults.blobs):
         _blob(part, width, rng)
@@ -139,6 +108,91 @@ def _shadows(depth: ndarray, reach: int) -> ndarray:
 
 
 @njit(cache=True)
+def _unseen(depth: ndarray, reach: float) -> ndarray:
+    """What a second eye beside the camera does not see for something nearer.
+
+    `reach` is its distance times the focal length in columns of the grid: that eye sees depth z of column j in its
+    column j - reach / z, and of two surfaces there the nearer one only.
+    """
+    height, width = depth.shape
+    unseen = np.zeros(depth.shape, np.bool_)
+    for i in range(height):
+        edge = np.inf
+        for k in range(width):
+            j = width - 1 - k if reach > 0.0 else k
+            if depth[i, j] == np.inf:
+                continue
+            column = j - reach / depth[i, j]
+            column = column if reach > 0.0 else -column
+            unseen[i, j] = column > edge + 0.5
+            edge = min(edge, column)
+    return unseen
+
+
+def _passes(wanted: float, rng: np.random.Generator) -> int:
+    """A whole number whose mean is `wanted`."""
+    return int(wanted + rng.random()) if wanted > 0.0 else 0
+
+
+@njit(cache=True)
+def _fatten(depth: ndarray, rng: np.random.Generator) -> ndarray:
+    """Nearer surfaces grown by a pixel over farther ones, along about half of their outline."""
+    height, width = depth.shape
+    out = depth.copy()
+    coarse = rng.standard_normal((height // 4 + 2, width // 4 + 2))
+    for i in range(height):
+        for j in range(width):
+            low = np.inf
+            for k in range(4):
+                y, x = i + (k == 0) - (k == 1), j + (k == 2) - (k == 3)
+                if 0 <= y < height and 0 <= x < width:
+                    low = min(low, depth[y, x])
+            if low < depth[i, j] - _JUMP_MM and _bilinear(coarse, i, j, 4.0) > 0.0:
+                out[i, j] = low
+    return out
+
+
+@njit(cache=True)
+def _smear(depth: ndarray) -> ndarray:
+    """Mean of the 3 x 3 readings, across edges that are not too high."""
+    height, width = depth.shape
+    out = depth.copy()
+    for i in range(height):
+        for j in range(width):
+            z = depth[i, j]
+            if z == np.inf:
+                continue
+            total, count = 0.0, 0
+            for y in range(max(i - 1, 0), min(i + 2, height)):
+                for x in range(max(j - 1, 0), min(j + 2, width)):
+                    if abs(depth[y, x] - z) < _FLIES_MM:
+                        total += depth[y, x]
+                        count += 1
+            out[i, j] = total / count
+    return out
+
+
+@njit(cache=True)
+def _bulge(depth: ndarray, strength: float, reach: int) -> ndarray:
+    """Hollows that seem deeper: light that came by way of what stands out around them travelled further."""
+    height, width = depth.shape
+    out = depth.copy()
+    for i in range(height):
+        for j in range(width):
+            z = depth[i, j]
+            if z == np.inf:
+                continue
+            out_of = 0.0
+            for k in range(8):
+                angle = k * np.pi / 4
+                y, x = i + int(np.rint(reach * np.sin(angle))), j + int(np.rint(reach * np.cos(angle)))
+                if 0 <= y < height and 0 <= x < width:
+                    out_of += min(max(z - depth[y, x], 0.0), _HOLLOW_MM)
+            out[i, j] = z + strength * out_of / 8
+    return out
+
+
+@njit(cache=True)
 def _spoil(
     depth: ndarray, shadow: ndarray, faults: SensorFaults, stride: float, pixel_rad: float, rng: np.random.Generator
 ) -> None:
@@ -169,7 +223,7 @@ def _spoil(
             if faults.noise_mm > 0.0:
                 z += far2 * faults.noise_mm * rng.standard_normal()
             if faults.wave_mm > 0.0:
-                z += far2 * faults.wave_mm * _bilinear(coarse, i, j)
+                z += far2 * faults.wave_mm * _bilinear(coarse, i, j, 8.0)
             step = faults.step_mm * (far2 if faults.disparity else 1.0)
             depth[i, j] = np.floor(z / step + 0.5) * step if step > 0.0 else z
 
@@ -199,7 +253,7 @@ def _at_edge(
     if rng.random() < faults.flying * reach:
         if z == np.inf:
             return z
-        other = low if low < z - _JUMP_MM else min(high, z + 150.0)
+        other = low if low < z - _JUMP_MM else min(high, z + _FLIES_MM)
         return z + rng.random() * (other - z)
     if high > z + _JUMP_MM and rng.random() < faults.edge * reach:
         return 0.0
@@ -207,8 +261,8 @@ def _at_edge(
 
 
 @njit(cache=True)
-def _bilinear(coarse: ndarray, i: int, j: int) -> float:
-    y, x = i / 8.0, j / 8.0
+def _bilinear(coarse: ndarray, i: int, j: int, cell: float) -> float:
+    y, x = i / cell, j / cell
     a, b = int(y), int(x)
     fy, fx = y - a, x - b
     top = coarse[a, b] * (1.0 - fx) + coarse[a, b + 1] * fx

@@ -1,0 +1,150 @@
+"""What is around a hand: a body, walls and tables, another hand, things before, beside and behind it.
+
+Everything is placed by the hand's spheres as they stand in the camera frame (mm).
+"""
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy import ndarray
+
+from dor3d.hand.model import ARM_SPHERES, EDGES, SPHERE_COUNT, WEDGES, posed_hand
+from dor3d.hand.pose import sample_hand
+from dor3d.hand.solids import Mesh, Solid, ball, box, cylinder, mesh_of, rod, solid_distance
+from dor3d.hand.views import random_rotation
+
+NEAREST_MM: Final = 110.0  # nothing is nearer to the camera than this
+_HAND: Final = SPHERE_COUNT - len(ARM_SPHERES)  # the spheres of the hand itself come first
+_MOST_HIDDEN: Final = 10  # joints that something before the hand may hide
+_TRIES: Final = 6
+
+# shoulders, hips, neck and head of an adult, from the middle of the chest: x, y (down), z (away), radius (mm)
+_BODY = np.array(
+    [
+        [-165.0, -170.0, 20.0, 65.0], [165.0, -170.0, 20.0, 65.0], [-110.0, 0.0, 0.0, 105.0], [110.0, 0.0, 0.0, 105.0],
+        [-105.0, 260.0, 10.0, 100.0], [105.0, 260.0, 10.0, 100.0], [0.0, -230.0, 30.0, 58.0],
+        [0.0, -330.0, 15.0, 85.0], [0.0, -390.0, 30.0, 92.0],
+    ]
+)  # fmt: skip
+_BODY_WEDGES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [0, 1, 6]])
+_BODY_EDGES = np.array(
+    [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3], [2, 4], [3, 4], [3, 5], [4, 5], [0, 6], [1, 6], [6, 7], [7, 8]]
+)
+
+
+def body_behind(rng: np.random.Generator, spheres: ndarray) -> tuple[Mesh, int]:
+    """A torso and a head behind the hand, and which of its spheres the forearm belongs to."""
+    body = _BODY * rng.uniform(0.85, 1.15)
+    turn, tilt = rng.normal(0.0, 0.4), rng.normal(0.0, 0.25)
+    c, s = np.cos(turn), np.sin(turn)
+    x, z = c * body[:, 0] + s * body[:, 2], c * body[:, 2] - s * body[:, 0]
+    y, z = np.cos(tilt) * body[:, 1] - np.sin(tilt) * z, np.cos(tilt) * z + np.sin(tilt) * body[:, 1]
+    hand = spheres[:_HAND]
+    back = float((hand[:, 2] + hand[:, 3]).max()) + rng.uniform(5.0, 260.0)
+    front = float((z - body[:, 3]).min())
+    middle = hand[:, :3].mean(0)
+    body = np.stack([x, y, z, body[:, 3]], 1)
+    body[:, :3] += (middle[0] + rng.normal(0.0, 160.0), middle[1] + rng.normal(0.0, 200.0), back - front)
+    return Mesh(body, _BODY_EDGES, _BODY_WEDGES), int(rng.integers(2))
+
+
+def wall_behind(rng: np.random.Generator, spheres: ndarray) -> ndarray:
+    """A plane behind the hand (and, as a table, behind the arm), touching it at the nearest."""
+    tilt, around = np.abs(rng.normal(0.0, 0.5)), rng.uniform(0.0, 2 * np.pi)
+    normal = np.array([np.sin(tilt) * np.cos(around), np.sin(tilt) * np.sin(around), np.cos(tilt)])
+    count = SPHERE_COUNT if rng.random() < 0.7 else _HAND
+    farthest = float((spheres[:count, :3] @ normal + spheres[:count, 3]).max())
+    return np.array([*normal, farthest + rng.uniform(0.0, 120.0)])
+
+
+def other_hand(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
+    """A second hand that touches this one or is near it, usually of the other side; None where there is no room."""
+    shape, pose = sample_hand(rng)
+    _, other = posed_hand(shape, pose, random_rotation(rng))
+    if rng.random() < 0.8:
+        other[:, 0] *= -1.0
+    way = rng.standard_normal(3) * (1.0, 1.0, 0.6)
+    way /= np.linalg.norm(way)
+    gap, middle = rng.uniform(-3.0, 60.0), _middle(spheres[:_HAND])
+    low, high = 0.0, 500.0
+    for _ in range(10):
+        apart = (low + high) / 2
+        if _clearance(spheres[:_HAND], other[:_HAND], middle + apart * way) < gap:
+            low = apart
+        else:
+            high = apart
+    other[:, :3] += middle + high * way
+    return _in_front(Mesh(other, EDGES, WEDGES))
+
+
+def thing_before(rng: np.random.Generator, spheres: ndarray, joints: ndarray) -> Mesh | None:
+    """Something between the camera and the hand that hides some of its joints; None where it would hide too many."""
+    front = float((spheres[:_HAND, 2] - spheres[:_HAND, 3]).min())
+    for _ in range(_TRIES):
+        solid, rotation = sample_solid(rng, 25.0, 220.0), random_rotation(rng)
+        reach = float(np.linalg.norm(solid.half)) + solid.rounding
+        z = front - reach - rng.uniform(5.0, 200.0)
+        aim = joints[int(rng.integers(len(joints)))]
+        at = aim * (z / aim[2]) + np.array([*rng.normal(0.0, 0.6 * reach, 2), 0.0])
+        if not 1 <= _hides(solid, rotation, at, joints) <= _MOST_HIDDEN:
+            continue
+        if (mesh := _in_front(mesh_of(solid, rotation, at))) is not None:
+            return mesh
+    return None
+
+
+def thing_beside(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
+    """Something near the hand or behind it that hides nothing of it."""
+    solid, rotation = sample_solid(rng, 20.0, 200.0), random_rotation(rng)
+    reach = float(np.linalg.norm(solid.half)) + solid.rounding
+    hand = spheres[:_HAND]
+    turn, middle = rng.uniform(0.0, 2 * np.pi), _middle(hand)
+    wide = float(np.linalg.norm(hand[:, :2] - middle[:2], axis=1).max()) + reach
+    aside = wide * rng.uniform(0.9, 1.6)
+    deep = rng.uniform(-20.0, 150.0)
+    if rng.random() < 0.4:  # behind it
+        aside, deep = wide * rng.uniform(0.0, 0.8), float(np.ptp(hand[:, 2])) / 2 + reach + rng.uniform(10.0, 150.0)
+    at = middle + np.array([aside * np.cos(turn), aside * np.sin(turn), deep])
+    return _in_front(mesh_of(solid, rotation, at))
+
+
+def sample_solid(rng: np.random.Generator, least: float, most: float) -> Solid:
+    """A ball, rod, can, box or board whose longest side (mm) lies between these."""
+    size = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+    kind = rng.random()
+    if kind < 0.15:
+        return ball(size / 2)
+    if kind < 0.35:
+        return rod(size * rng.uniform(0.03, 0.3), size)
+    if kind < 0.55:
+        return cylinder(size * rng.uniform(0.15, 0.5), size)
+    thin = 0.03 if kind > 0.85 else 0.2
+    return box((size, size * rng.uniform(0.3, 1.0), max(size * rng.uniform(thin, thin + 0.4), 4.0)))
+
+
+@njit(cache=True)
+def _clearance(some: ndarray, others: ndarray, at: ndarray) -> float:
+    """The smallest gap (mm) between spheres and others that are moved to `at`; negative where they overlap."""
+    least = np.inf
+    for i in range(some.shape[0]):
+        for j in range(others.shape[0]):
+            x, y = some[i, 0] - others[j, 0] - at[0], some[i, 1] - others[j, 1] - at[1]
+            z = some[i, 2] - others[j, 2] - at[2]
+            least = min(least, np.sqrt(x * x + y * y + z * z) - some[i, 3] - others[j, 3])
+    return least
+
+
+def _middle(spheres: ndarray) -> ndarray:
+    return (spheres[:, :3].min(0) + spheres[:, :3].max(0)) / 2
+
+
+def _in_front(mesh: Mesh) -> Mesh | None:
+    near = float((mesh.spheres[:, 2] - mesh.spheres[:, 3]).min())
+    return mesh if near >= NEAREST_MM else None
+
+
+def _hides(solid: Solid, rotation: ndarray, at: ndarray, joints: ndarray) -> int:
+    """How many joints' rays meet the solid where they pass its middle."""
+    points = (joints * (at[2] / joints[:, 2:]) - at) @ rotation
+    return sum(solid_distance(solid, *(float(c) for c in point)) < 0.0 for point in points)
