@@ -14,6 +14,7 @@ from dor3d.hand.faults import SensorFaults, sample_faults
 from dor3d.hand.grasp import depth_in, sample_grasp
 from dor3d.hand.model import hand_joints, hand_spheres
 from dor3d.hand.pose import sample_hand
+from dor3d.hand.scene import seen_joints
 from dor3d.hand.sensor import apply_faults
 from dor3d.hand.solids import ball, box, cylinder, mesh_of, rod, solid_distance
 from dor3d.hand.stage import WIDE, SceneConfig, draw_scene
@@ -110,6 +111,11 @@ def test_wide_scenes_are_a_pure_function_of_seed_and_index():
     _ = [b[i] for i in (9, 2)]
     for i in range(12):
         assert np.array_equal(a[i][0], b[i][0]) and np.array_equal(a[i][1], b[i][1])
+
+
+def test_something_is_seen_of_every_hand():
+    rng = np.random.default_rng(9)
+    assert min(seen_joints(draw_scene(rng, WIDE)).sum() for _ in range(80)) >= WIDE.least_seen
 
 
 def test_what_wide_scenes_hold():

@@ -125,10 +125,17 @@ def _inside(lookup: ndarray, size: int) -> tuple[ndarray, ndarray]:
 
 
 def hidden_joints(scene: Scene) -> ndarray:
-    """Which joints [21] the hand itself hides: the ray to the joint meets another part of it first (or its own arm)."""
+    """Which joints [21] are hidden: the ray to the joint meets something before the joint's own sphere and 2 mm."""
+    u, v = scene.camera.project(scene.joints_mm).T
+    columns, rows = np.argsort(u), np.argsort(v)
+    depth, _ = exact_depth(scene, u[columns], v[rows])  # all pairs of them: one cast costs less than one a joint
+    first = depth[np.argsort(rows), np.argsort(columns)]
+    return first < scene.joints_mm[:, 2] - scene.spheres[: len(u), 3] - 2.0
+
+
+def seen_joints(scene: Scene) -> ndarray:
+    """Which joints [21] are in the image and not hidden."""
+    width, height = scene.camera.width or 640, scene.camera.height or 480
     uv = scene.camera.project(scene.joints_mm)
-    hidden = np.zeros(len(scene.joints_mm), bool)
-    for k, (u, v) in enumerate(uv):
-        depth, _ = exact_depth(scene, np.array([u]), np.array([v]))
-        hidden[k] = depth[0, 0] < scene.joints_mm[k, 2] - scene.spheres[k, 3] - 2.0
-    return hidden
+    inside = (uv > -0.5) & (uv < (width - 0.5, height - 0.5))
+    return inside.all(1) & ~hidden_joints(scene)

@@ -14,7 +14,7 @@ from dor3d.hand.faults import SensorFaults, SensorKind, sample_faults
 from dor3d.hand.grasp import Held, sample_grasp
 from dor3d.hand.model import ARM_SPHERES, EDGES, WEDGES, HandShape, posed_hand
 from dor3d.hand.pose import sample_hand
-from dor3d.hand.scene import Scene
+from dor3d.hand.scene import Scene, seen_joints
 from dor3d.hand.solids import Mesh, joined, mesh_of
 from dor3d.hand.views import VIEWS, View, sample_view
 
@@ -38,6 +38,7 @@ _USES: Final[dict[View, tuple[float, float, float, float]]] = {
     "top": (250.0, 1000.0, 0.05, 0.65),
     "egocentric": (200.0, 650.0, 0.05, 0.4),
 }
+_TRIES: Final = 10
 _CUT_MM: Final = (-30.0, 40.0)  # where a truncated hand's middle lies, from the image's edge inwards
 
 
@@ -57,6 +58,7 @@ class SceneConfig:
         before, beside: chances of things that hide some joints, or lie around.
         cut: chance that the hand reaches over the image's edge.
         own_faults: chance that the camera has the faults of its kind, in place of any mixture.
+        least_seen: joints that must be seen, or the scene is drawn anew.
     """
 
     cameras: tuple[str, ...] = _CAMERAS
@@ -73,6 +75,7 @@ class SceneConfig:
     beside: float = 0.0
     cut: float = 0.0
     own_faults: float = 0.0
+    least_seen: int = 0
 
     def __post_init__(self) -> None:
         chances = (self.body, self.plane, self.sleeve, self.held, self.other, self.before, self.beside)
@@ -92,11 +95,21 @@ WIDE: Final = SceneConfig(
     beside=0.25,
     cut=0.08,
     own_faults=0.6,
+    least_seen=4,
 )
 
 
 def draw_scene(rng: np.random.Generator, config: SceneConfig, camera: Pinhole | None = None) -> Scene:
     """One random scene with a right hand, before the given camera or one of the config's."""
+    scene = _draw_scene(rng, config, camera)
+    for _ in range(_TRIES if config.least_seen else 0):
+        if seen_joints(scene).sum() >= config.least_seen:
+            break
+        scene = _draw_scene(rng, config, camera)
+    return scene
+
+
+def _draw_scene(rng: np.random.Generator, config: SceneConfig, camera: Pinhole | None) -> Scene:
     shape, pose = sample_hand(rng)
     held = sample_grasp(rng, shape, pose) if _happens(rng, config.held) else None
     kind: SensorKind = "any"
