@@ -1,24 +1,38 @@
 """Batches of crops with their truth, and what every source of them offers."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+Kind = Literal["right", "left", "none"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
 
 class Batch(NamedTuple):
-    """Crops and their true crop points."""
+    """Crops and their truth.
+
+    Attributes:
+        crop: the network's input.
+        points: true crop points; those of crops without a right hand mean nothing.
+        kind: what each crop shows, as an index into `KINDS`; None: right hands alone.
+    """
 
     crop: Float[Tensor, "b 1 s s"]
     points: Float[Tensor, "b a 3"]
+    kind: Int[Tensor, "b"] | None = None
 
     def on(self, device: torch.device) -> "Batch":
         """The batch on the device that trains."""
-        return Batch(self.crop.to(device, non_blocking=True), self.points.to(device, non_blocking=True))
+        return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in self))  # pyright: ignore[reportArgumentType]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that there are, by their names."""
+        return {name: tensor for name, tensor in self._asdict().items() if tensor is not None}
 
 
 @runtime_checkable
@@ -45,8 +59,11 @@ class Source(Protocol):
         ...
 
 
-def stack(samples: Sequence[tuple[Float[ndarray, "s s"], Float[ndarray, "a 3"]]]) -> Batch:
-    """Crops [S, S] and points [A, 3] of single samples as a batch."""
+def stack(
+    samples: Sequence[tuple[Float[ndarray, "s s"], Float[ndarray, "a 3"]]], kinds: Sequence[Kind] | None = None
+) -> Batch:
+    """Crops [S, S] and points [A, 3] of single samples as a batch, and what they show where they are not all right."""
     crops = np.stack([image for image, _ in samples])[:, None].astype(np.float32, copy=False)
     points = np.stack([p for _, p in samples]).astype(np.float32, copy=False)
-    return Batch(torch.from_numpy(crops), torch.from_numpy(points))
+    kind = None if kinds is None else torch.tensor([KINDS.index(name) for name in kinds])
+    return Batch(torch.from_numpy(crops), torch.from_numpy(points), kind)

@@ -67,7 +67,11 @@ def keep(stream: SyntheticHands, count: int, folder: Path, processes: int = 1) -
         count: how many samples.
         folder: that must not exist.
         processes: that render.
+
+    Raises InputError for a stream that shows other things than right hands: what it shows is not kept.
     """
+    if stream.config.left or stream.config.empty:
+        raise InputError("Only crops of right hands are kept", got=stream.config, fix="Leave out left and empty.")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -16,12 +16,13 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
+from dor3d.hand.empty import draw_empty
 from dor3d.hand.scene import Scene, mirrored, read_crop, read_frame
 from dor3d.hand.stage import SceneConfig, draw_scene
 from dor3d.skeleton import JOINTS
 
 if TYPE_CHECKING:
-    from dor3d.data.batch import Batch
+    from dor3d.data.batch import Batch, Kind
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class SyntheticConfig:
         cube_mm: side of the cube in the image plane and in depth.
         center_sd_mm: how far the crop's centre lies off the joints' middle (1 sd per axis).
         rough_center: share of crops whose centre is three times as far off, as a first crop without a pose is.
+        left, empty: shares of crops that show a left hand, or none, for networks that tell them apart.
     """
 
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -41,15 +43,18 @@ class SyntheticConfig:
     cube_mm: tuple[float, float] = (280.0, 300.0)
     center_sd_mm: float = 10.0
     rough_center: float = 0.2
+    left: float = 0.0
+    empty: float = 0.0
 
 
 class SyntheticSample(NamedTuple):
     """One rendered crop with its truth."""
 
     image: Float[ndarray, "s s"]  # the network's input
-    points: Float[ndarray, "a 3"]  # joints as crop points (p, q px, r mm)
+    points: Float[ndarray, "a 3"]  # joints as crop points (p, q px, r mm); of an empty crop they mean nothing
     box: CropBox
     scene: Scene
+    kind: "Kind"
 
 
 class SyntheticHands:
@@ -70,27 +75,41 @@ class SyntheticHands:
         from dor3d.data.batch import stack  # rendering a folder of frames needs no torch
 
         del epoch
-        return stack([self[i] for i in indices])
+        samples = [self.sample(i) for i in indices]
+        kinds: list[Kind] | None = [s.kind for s in samples] if self.config.left or self.config.empty else None
+        return stack([(s.image, s.points) for s in samples], kinds)
 
     def sample(self, index: int) -> SyntheticSample:
         """The crop with the scene that it shows."""
-        rng, scene, box = self.draw(index)
+        rng, scene, box, kind = self._draw(index)
         image = box.normalise(read_crop(scene, box, rng))
-        return SyntheticSample(image, box.to_crop(scene.joints_mm).astype(np.float32), box, scene)
+        return SyntheticSample(image, box.to_crop(scene.joints_mm).astype(np.float32), box, scene, kind)
 
     def draw(self, index: int) -> tuple[np.random.Generator, Scene, CropBox]:
         """A sample's scene and crop, and the generator that its sensor goes on with."""
+        return self._draw(index)[:3]
+
+    def _draw(self, index: int) -> tuple[np.random.Generator, Scene, CropBox, "Kind"]:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, index))))
-        scene = self._scene(rng, index)
-        return rng, scene, self._box(rng, scene)
+        config = self.config
+        draw = rng.random() if config.left or config.empty else 1.0
+        if draw < config.empty:
+            scene, center = draw_empty(rng, config.scene)
+            if rng.random() < 0.5:
+                scene, center = mirrored(scene), center * (-1.0, 1.0, 1.0)
+            return rng, scene, self._box(rng, scene, center), "none"
+        scene, is_left = self._scene(rng, index), draw < config.empty + config.left
+        scene = mirrored(scene) if is_left else scene
+        box = self._box(rng, scene, center_of_joints(scene.joints_mm))
+        return rng, scene, box, "left" if is_left else "right"
 
     def _scene(self, rng: np.random.Generator, index: int) -> Scene:
         return draw_scene(rng, self.config.scene)
 
-    def _box(self, rng: np.random.Generator, scene: Scene) -> CropBox:
+    def _box(self, rng: np.random.Generator, scene: Scene, center: Float[ndarray, "3"]) -> CropBox:
         config = self.config
         sd = config.center_sd_mm * (3.0 if rng.random() < config.rough_center else 1.0)
-        x, y, z = center_of_joints(scene.joints_mm) + rng.normal(0.0, sd, 3)
+        x, y, z = center + rng.normal(0.0, sd, 3)
         return CropBox(scene.camera, (float(x), float(y), float(z)), config.cube_mm, config.size)
 
 

@@ -75,7 +75,7 @@ def other_hand(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
         else:
             high = apart
     other[:, :3] += middle + high * way
-    return _in_front(Mesh(other, EDGES, WEDGES))
+    return in_front(Mesh(other, EDGES, WEDGES))
 
 
 def thing_before(rng: np.random.Generator, spheres: ndarray, joints: ndarray) -> Mesh | None:
@@ -89,7 +89,7 @@ def thing_before(rng: np.random.Generator, spheres: ndarray, joints: ndarray) ->
         at = aim * (z / aim[2]) + np.array([*rng.normal(0.0, 0.6 * reach, 2), 0.0])
         if not 1 <= _hides(solid, rotation, at, joints) <= _MOST_HIDDEN:
             continue
-        if (mesh := _in_front(mesh_of(solid, rotation, at))) is not None:
+        if (mesh := in_front(mesh_of(solid, rotation, at))) is not None:
             return mesh
     return None
 
@@ -106,7 +106,7 @@ def thing_beside(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
     if rng.random() < 0.4:  # behind it
         aside, deep = wide * rng.uniform(0.0, 0.8), float(np.ptp(hand[:, 2])) / 2 + reach + rng.uniform(10.0, 150.0)
     at = middle + np.array([aside * np.cos(turn), aside * np.sin(turn), deep])
-    return _in_front(mesh_of(solid, rotation, at))
+    return in_front(mesh_of(solid, rotation, at))
 
 
 def sample_solid(rng: np.random.Generator, least: float, most: float) -> Solid:
@@ -139,7 +139,8 @@ def _middle(spheres: ndarray) -> ndarray:
     return (spheres[:, :3].min(0) + spheres[:, :3].max(0)) / 2
 
 
-def _in_front(mesh: Mesh) -> Mesh | None:
+def in_front(mesh: Mesh) -> Mesh | None:
+    """The mesh, unless some of it is too near to the camera."""
     near = float((mesh.spheres[:, 2] - mesh.spheres[:, 3]).min())
     return mesh if near >= NEAREST_MM else None
 

@@ -73,6 +73,8 @@ class ModelConfig:
         relief: concatenate slopes and slices of the depth, too.
         features: `xy_z`, two maps where the backbone has them, or `xyz`, its last one for all.
         drop_path: stochastic depth of the backbone; None: timm's default for it.
+        kinds: say also whether there is a hand, and whether it is a right one (ours), by a linear layer on the mean of
+            the last stage's map.
 
     Raises ModelError for values that make no network.
     """
@@ -96,6 +98,7 @@ class ModelConfig:
     relief: bool = False
     features: Features = "xy_z"
     drop_path: float | None = None
+    kinds: bool = False
 
     def __post_init__(self) -> None:
         if self.size < CELL or self.size % CELL:
@@ -173,19 +176,29 @@ class HandNet(nn.Module):
             self.neck = Neck(self.trunk.pyramid_channels(), config.neck)
             channels, grid = config.neck, config.size // 8
         self.head = _head(config, channels, grid)
+        self.kind = nn.Linear(self.trunk.channels, 2) if config.kinds else None
 
     def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
         """Normalised depth in [-1, 1] to crop points (p px, q px, r mm) and their sigma, both [B, A, 3]."""
-        return self.head(self.maps(crop))
+        maps, last = self._read(crop)
+        prediction = self.head(maps)
+        if self.kind is None:
+            return prediction
+        return prediction._replace(kind=self.kind(last.mean((2, 3))).float())
 
     def maps(self, crop: Float[Tensor, "b 1 s s"]) -> Maps:
         """What the head reads."""
+        return self._read(crop)[0]
+
+    def _read(self, crop: Float[Tensor, "b 1 s s"]) -> tuple[Maps, Tensor]:
+        """What the head reads, and the last stage's map."""
         x = self._channels(crop)
         if self.neck is not None:
-            merged = self.neck(*self.trunk.pyramid(x))
-            return Maps(merged, merged, crop)
+            levels = self.trunk.pyramid(x)
+            merged = self.neck(*levels)
+            return Maps(merged, merged, crop), levels[-1]
         xy, z = self.trunk(x)
-        return Maps(xy if self.two_maps else z, z, crop)
+        return Maps(xy if self.two_maps else z, z, crop), z
 
     def _channels(self, crop: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c s s"]:
         channels = [crop]

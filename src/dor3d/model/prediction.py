@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -37,6 +37,17 @@ class Votes(NamedTuple):
     seen: Bool[Tensor, "b n"] | None = None
     places: Float[Tensor, "2 n"] | None = None
 
+    def of(self, rows: Int[Tensor, "m"]) -> "Votes":
+        """Those of some crops alone."""
+        return Votes(
+            self.plane_weights[rows],
+            self.plane[rows],
+            self.depth_weights[rows],
+            self.depth[rows],
+            None if self.seen is None else self.seen[rows],
+            self.places,
+        )
+
 
 class Heat(NamedTuple):
     """Heatmaps.
@@ -62,6 +73,8 @@ class Prediction(NamedTuple):
             seen from each position of the axis' map; empty for heads that have none.
         votes: of heads that take means of what all places say.
         heat: of heads that say where each joint is likely to be.
+        kind: log-odds that the crop is centred on a hand, and that a hand in it is a right one, [B, 2]; of networks
+            that tell (`ModelConfig.kinds`).
     """
 
     points: Float[Tensor, "b a 3"]
@@ -69,3 +82,16 @@ class Prediction(NamedTuple):
     logits: tuple[Float[Tensor, "b a _p _k"], ...] = ()
     votes: Votes | None = None
     heat: Heat | None = None
+    kind: Float[Tensor, "b 2"] | None = None
+
+    def of(self, rows: Int[Tensor, "n"]) -> "Prediction":
+        """That of some crops alone."""
+        votes, heat = self.votes, self.heat
+        return Prediction(
+            self.points[rows],
+            self.sigma[rows],
+            tuple(axis[rows] for axis in self.logits),
+            None if votes is None else votes.of(rows),
+            None if heat is None else heat._replace(log_prob=heat.log_prob[rows]),
+            None if self.kind is None else self.kind[rows],
+        )

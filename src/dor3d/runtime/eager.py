@@ -31,4 +31,5 @@ class TorchModel:
     def __call__(self, crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
         """Run a batch of normalised crops in [-1, 1]."""
         said = self._net(torch.from_numpy(np.ascontiguousarray(crops, np.float32)).to(self._device))
-        return CropOutput(said.points.cpu().numpy(), said.sigma.cpu().numpy())
+        kind = None if said.kind is None else said.kind.cpu().numpy()
+        return CropOutput(said.points.cpu().numpy(), said.sigma.cpu().numpy(), kind)

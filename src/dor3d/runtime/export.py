@@ -1,6 +1,7 @@
 """From a trained network to one ONNX file: decode inside, weights in half precision, checked before it is written.
 
-The file's interface: input `crop` float32 [B, 1, S, S]; outputs `points` and `sigma` float32 [B, A, 3] in (px, px, mm);
+The file's interface: input `crop` float32 [B, 1, S, S]; outputs `points` and `sigma` float32 [B, A, 3] in (px, px, mm),
+and of networks that tell what a crop shows `kind` [B, 2], the log-odds of a hand and of a right one;
 `metadata_props["dor3d"]` holds a JSON object with format, name, size, cube_mm, joints and training (the card's data).
 """
 
@@ -67,16 +68,21 @@ def export_onnx(
 
 
 def parity_mm(proto: ModelProto, net: HandNet, count: int = 8, seed: int = 0) -> float:
-    """How far an ONNX network is from torch's on made-up crops: the mean distance (mm) of joints, or of their sigma."""
+    """How far an ONNX network is from torch's on made-up crops: the mean distance (mm) of joints, or of their sigma.
+
+    A tenth of log-odds counts as much as a mm.
+    """
     crops = made_up_crops(count, net.config.size, seed)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    batches = [session.run(["points", "sigma"], {"crop": crops[i : i + 3]}) for i in range(0, count, 3)]
+    batches = [session.run(_names(net), {"crop": crops[i : i + 3]}) for i in range(0, count, 3)]
     with torch.no_grad():
-        said = net(torch.from_numpy(crops))
+        expected = _Outputs(net)(torch.from_numpy(crops))
     scale = net.config.cube_mm[0] / net.config.size
+    in_mm = np.array([scale, scale, 1.0])
+    units = (in_mm, in_mm, np.array([10.0, 10.0]))
     apart = [
-        np.linalg.norm((np.concatenate(got) - expected.numpy()) * np.array([scale, scale, 1.0]), axis=-1).mean()
-        for got, expected in zip(zip(*batches, strict=True), (said.points, said.sigma), strict=True)
+        np.linalg.norm((np.concatenate(got) - said.numpy()) * unit, axis=-1).mean()
+        for got, said, unit in zip(zip(*batches, strict=True), expected, units, strict=False)
     ]
     return float(np.max(apart))
 
@@ -124,13 +130,17 @@ class _Outputs(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor]:
-        prediction = self.net(crop)
-        return prediction.points, prediction.sigma
+    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
+        said = self.net(crop)
+        return (said.points, said.sigma) if said.kind is None else (said.points, said.sigma, said.kind)
+
+
+def _names(net: HandNet) -> list[str]:
+    return ["points", "sigma", "kind"] if net.config.kinds else ["points", "sigma"]
 
 
 def _trace(net: HandNet) -> ModelProto:
-    names = ("crop", "points", "sigma")
+    names = ("crop", *_names(net))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape that is fixed; the parity check judges it
         path = Path(folder) / "traced.onnx"

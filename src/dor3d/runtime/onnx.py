@@ -17,6 +17,7 @@ class CropOutput(NamedTuple):
 
     points: Float[ndarray, "b a 3"]  # (p px, q px, r mm)
     sigma: Float[ndarray, "b a 3"]  # standard deviations in the same units
+    kind: Float[ndarray, "b 2"] | None = None  # log-odds of a hand, and of a right one; of networks that tell
 
 
 @runtime_checkable
@@ -48,19 +49,23 @@ class OnnxModel:
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.card = ModelCard.parse(text, str(path))
         _check_interface(self._session, self.card, str(path))
+        tells = any(output.name == "kind" for output in self._session.get_outputs())
+        self._outputs = ["points", "sigma", "kind"] if tells else ["points", "sigma"]
 
     def __call__(self, crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
         """Run a batch of normalised crops in [-1, 1]; raises ModelError if the network fails on it."""
         try:
-            points, sigma = self._session.run(["points", "sigma"], {"crop": np.ascontiguousarray(crops, np.float32)})
+            points, sigma, *kind = self._session.run(self._outputs, {"crop": np.ascontiguousarray(crops, np.float32)})
         except Exception as error:  # onnxruntime's errors share no base class
             raise ModelError(f"Model {self.card.name} failed", got=_first_line(error)) from None
         expected = (len(crops), len(self.card.joints), 3)
         if points.shape != expected or sigma.shape != expected:
             raise ModelError("A model's output has a wrong shape", got=(points.shape, sigma.shape), expected=expected)
-        if not (np.isfinite(points).all() and np.isfinite(sigma).all()):
+        if kind and kind[0].shape != (len(crops), 2):
+            raise ModelError("A model's output has a wrong shape", got=kind[0].shape, expected=(len(crops), 2))
+        if not all(np.isfinite(output).all() for output in (points, sigma, *kind)):
             raise ModelError(f"Model {self.card.name} put out numbers that are not finite")
-        return CropOutput(points, sigma)
+        return CropOutput(points, sigma, *kind)
 
 
 def _open(path: Path, threads: int | None) -> Any:

@@ -18,6 +18,9 @@ Two more teach what other heads say all over their maps; their weights are 0 unl
 - `anchor`, of heads with votes, draws the weights towards places near the joint, as A2J's loss of anchors does (Xiong
   et al., ICCV 2019): smooth L1 of the weighted mean of the places themselves, px and px, a mean over joints.
 
+`kind`, of networks that tell what a crop shows (ours), is the cross entropy of hand or none, and of right or left where
+there is a hand. Crops without a right hand teach nothing else: a left one is mirrored before its joints are looked for.
+
 All are means over the batch. Targets outside the crop are clamped to it for heads that cannot say what lies there.
 """
 
@@ -25,10 +28,11 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from dor3d.data.batch import KINDS
 from dor3d.errors import InputError
 from dor3d.model.prediction import Heat, Prediction, Votes
 from dor3d.ordinal import Discretisation, Labels, encode
@@ -44,6 +48,7 @@ class Weights(NamedTuple):
     ordinal: float = 2.0
     dense: float = 0.0
     anchor: float = 0.0
+    kind: float = 5.0
 
 
 class LossParts(NamedTuple):
@@ -54,6 +59,7 @@ class LossParts(NamedTuple):
     ordinal: Float[Tensor, ""]
     dense: Float[Tensor, ""]
     anchor: Float[Tensor, ""]
+    kind: Float[Tensor, ""]
 
 
 def hand_loss(
@@ -65,6 +71,7 @@ def hand_loss(
     labels: Labels = "exact",
     mm_per_pixel: float = 1.0,
     weights: Weights = Weights(),  # noqa: B008 (a tuple)
+    shown: Int[Tensor, "b"] | None = None,
 ) -> LossParts:
     """The loss of a batch.
 
@@ -74,11 +81,20 @@ def hand_loss(
         discretisations: of x, y and z.
         mm_per_pixel: of the crop, for `metric`.
         weights: of the parts.
+        shown: what each crop shows, as an index into `dor3d.data.batch.KINDS`; none given: right hands alone.
 
     Raises InputError for another `kind`.
     """
     if kind not in get_args(LossName):
         raise InputError("Unknown loss", got=kind, expected=" or ".join(get_args(LossName)))
+    told = target.new_zeros(()) if prediction.kind is None else kind_loss(prediction.kind, shown)
+    share = 1.0
+    if shown is not None:
+        right = (shown == KINDS.index("right")).nonzero()[:, 0]
+        share, target, prediction = len(right) / len(shown), target[right], prediction.of(right)
+        if not len(right):
+            none = told * 0
+            return LossParts(weights.kind * told, none, none, none, none, told)
     if prediction.votes is None:
         target = clamp_to_crop(target, discretisations)
     if kind == "metric":
@@ -96,7 +112,18 @@ def hand_loss(
     if prediction.votes is not None and weights.anchor:
         anchor = anchor_loss(prediction.votes, target)
     total = weights.joint * joint + weights.ordinal * ordinal + weights.dense * dense + weights.anchor * anchor
-    return LossParts(total, joint, ordinal, dense, anchor)
+    return LossParts(share * total + weights.kind * told, joint, ordinal, dense, anchor, told)
+
+
+def kind_loss(kind: Float[Tensor, "b 2"], shown: Int[Tensor, "b"] | None) -> Float[Tensor, ""]:
+    """Cross entropy of hand or none, a mean over the batch, and of right or left, over hands; both means added."""
+    if shown is None:
+        shown = kind.new_full((len(kind),), KINDS.index("right"), dtype=torch.long)
+    hand = (shown != KINDS.index("none")).float()
+    right = (shown == KINDS.index("right")).float()
+    is_hand = F.binary_cross_entropy_with_logits(kind[:, 0], hand)
+    side = F.binary_cross_entropy_with_logits(kind[:, 1], right, weight=hand, reduction="sum")
+    return is_hand + side / len(kind)
 
 
 def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:

@@ -46,8 +46,8 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
         loss: `paper`, `balanced` or `metric`; see train/losses.py.
-        joint_weight, ordinal_weight, dense_weight, anchor_weight: of its parts; an ordinal weight of 0 trains without
-            the DOR loss.
+        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight: of its parts; an ordinal weight of 0
+            trains without the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -86,6 +86,7 @@ class TrainConfig:
     ordinal_weight: float = Weights().ordinal
     dense_weight: float = Weights().dense
     anchor_weight: float = Weights().anchor
+    kind_weight: float = Weights().kind
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -120,6 +121,7 @@ class TrainConfig:
             "ordinal_weight",
             "dense_weight",
             "anchor_weight",
+            "kind_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))
@@ -136,7 +138,8 @@ class TrainConfig:
     @property
     def loss_weights(self) -> Weights:
         """Of the loss' parts."""
-        return Weights(self.joint_weight, self.ordinal_weight, self.dense_weight, self.anchor_weight)
+        parts = self.joint_weight, self.ordinal_weight, self.dense_weight, self.anchor_weight
+        return Weights(*parts, self.kind_weight)
 
     @property
     def total_steps(self) -> int:

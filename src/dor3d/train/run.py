@@ -9,7 +9,7 @@ from jaxtyping import Float
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dor3d.data.batch import Batch
+from dor3d.data.batch import KINDS, Batch
 from dor3d.errors import Dor3dError
 from dor3d.model.checkpoint import write_tensors
 from dor3d.model.network import HandNet, ModelConfig
@@ -92,7 +92,7 @@ class Run:
             crop = torch.ones(1, 1, model.size, model.size, device=self.fabric.device)
             return Batch(crop, torch.zeros(1, len(model.joints), 3, device=self.fabric.device)), 0
         batch = share.data.on(self.fabric.device)
-        return Batch(batch.crop.to(memory_format=self.layout), batch.points), len(batch.points)
+        return batch._replace(crop=batch.crop.to(memory_format=self.layout)), len(batch.points)
 
     def _backward(self, batch: Batch, weight: float) -> dict[str, Tensor]:
         model = self.config.model
@@ -105,9 +105,10 @@ class Run:
             labels=model.labels,
             mm_per_pixel=model.cube_mm[0] / model.size,
             weights=self.config.loss_weights,
+            shown=batch.kind,
         )
         self.fabric.backward(loss.total * weight)
-        mm = error_mm(prediction.points.detach(), batch.points, model)
+        mm = _error_mm(prediction.points.detach(), batch, model)
         parts = {"loss": loss.total, **loss._asdict(), "error_mm": mm}
         return {name: value.detach() for name, value in parts.items() if name != "total"}
 
@@ -132,7 +133,7 @@ class Run:
         if value is None or torch.isfinite(value):
             return
         path = self.out / f"bad-step-{number}-of-{self.fabric.global_rank}.safetensors"
-        write_tensors(path, batch._asdict())
+        write_tensors(path, batch.tensors())
         raise NonFiniteLossError(
             f"The loss is no longer a number at step {number}",
             got=value.item(),
@@ -167,7 +168,16 @@ def _norm(net: nn.Module) -> Tensor:
 
 
 def _split(batch: Batch, parts: int) -> list[Batch]:
-    return [Batch(*some) for some in zip(batch.crop.chunk(parts), batch.points.chunk(parts), strict=True)]
+    each = [t.chunk(parts) for t in batch if t is not None]
+    return [Batch(*some) for some in zip(*each, strict=True)]
+
+
+def _error_mm(points: Float[Tensor, "b a 3"], batch: Batch, config: ModelConfig) -> Float[Tensor, ""]:
+    """The mean error on what shows a right hand; 0 where nothing does."""
+    if batch.kind is None:
+        return error_mm(points, batch.points, config)
+    right = batch.kind == KINDS.index("right")
+    return error_mm(points[right], batch.points[right], config).nan_to_num()
 
 
 def _with_norms(net: HandNet, fabric: Fabric) -> HandNet:
