@@ -9,13 +9,12 @@ import numpy as np
 from numba import njit
 from numpy import ndarray
 
-from dor3d.hand.model import ARM_SPHERES, EDGES, SPHERE_COUNT, WEDGES, posed_hand
+from dor3d.hand.model import EDGES, HAND_SPHERES, SPHERE_COUNT, WEDGES, posed_hand
 from dor3d.hand.pose import sample_hand
 from dor3d.hand.solids import Mesh, Solid, ball, box, cylinder, mesh_of, rod, solid_distance
 from dor3d.hand.views import random_rotation
 
 NEAREST_MM: Final = 110.0  # nothing is nearer to the camera than this
-_HAND: Final = SPHERE_COUNT - len(ARM_SPHERES)  # the spheres of the hand itself come first
 _MOST_HIDDEN: Final = 10  # joints that something before the hand may hide
 _TRIES: Final = 6
 
@@ -40,7 +39,7 @@ def body_behind(rng: np.random.Generator, spheres: ndarray) -> tuple[Mesh, int]:
     c, s = np.cos(turn), np.sin(turn)
     x, z = c * body[:, 0] + s * body[:, 2], c * body[:, 2] - s * body[:, 0]
     y, z = np.cos(tilt) * body[:, 1] - np.sin(tilt) * z, np.cos(tilt) * z + np.sin(tilt) * body[:, 1]
-    hand = spheres[:_HAND]
+    hand = spheres[:HAND_SPHERES]
     back = float((hand[:, 2] + hand[:, 3]).max()) + rng.uniform(5.0, 260.0)
     front = float((z - body[:, 3]).min())
     middle = hand[:, :3].mean(0)
@@ -53,7 +52,7 @@ def wall_behind(rng: np.random.Generator, spheres: ndarray) -> ndarray:
     """A plane behind the hand (and, as a table, behind the arm), touching it at the nearest."""
     tilt, around = np.abs(rng.normal(0.0, 0.5)), rng.uniform(0.0, 2 * np.pi)
     normal = np.array([np.sin(tilt) * np.cos(around), np.sin(tilt) * np.sin(around), np.cos(tilt)])
-    count = SPHERE_COUNT if rng.random() < 0.7 else _HAND
+    count = SPHERE_COUNT if rng.random() < 0.7 else HAND_SPHERES
     farthest = float((spheres[:count, :3] @ normal + spheres[:count, 3]).max())
     return np.array([*normal, farthest + rng.uniform(0.0, 120.0)])
 
@@ -66,11 +65,11 @@ def other_hand(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
         other[:, 0] *= -1.0
     way = rng.standard_normal(3) * (1.0, 1.0, 0.6)
     way /= np.linalg.norm(way)
-    gap, middle = rng.uniform(-3.0, 60.0), _middle(spheres[:_HAND])
+    gap, middle = rng.uniform(-3.0, 60.0), _middle(spheres[:HAND_SPHERES])
     low, high = 0.0, 500.0
     for _ in range(10):
         apart = (low + high) / 2
-        if _clearance(spheres[:_HAND], other[:_HAND], middle + apart * way) < gap:
+        if clearance(spheres[:HAND_SPHERES], other[:HAND_SPHERES], middle + apart * way) < gap:
             low = apart
         else:
             high = apart
@@ -80,7 +79,7 @@ def other_hand(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
 
 def thing_before(rng: np.random.Generator, spheres: ndarray, joints: ndarray) -> Mesh | None:
     """Something between the camera and the hand that hides some of its joints; None where it would hide too many."""
-    front = float((spheres[:_HAND, 2] - spheres[:_HAND, 3]).min())
+    front = float((spheres[:HAND_SPHERES, 2] - spheres[:HAND_SPHERES, 3]).min())
     for _ in range(_TRIES):
         solid, rotation = sample_solid(rng, 25.0, 220.0), random_rotation(rng)
         reach = float(np.linalg.norm(solid.half)) + solid.rounding
@@ -98,7 +97,7 @@ def thing_beside(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
     """Something near the hand or behind it that hides nothing of it."""
     solid, rotation = sample_solid(rng, 20.0, 200.0), random_rotation(rng)
     reach = float(np.linalg.norm(solid.half)) + solid.rounding
-    hand = spheres[:_HAND]
+    hand = spheres[:HAND_SPHERES]
     turn, middle = rng.uniform(0.0, 2 * np.pi), _middle(hand)
     wide = float(np.linalg.norm(hand[:, :2] - middle[:2], axis=1).max()) + reach
     aside = wide * rng.uniform(0.9, 1.6)
@@ -124,7 +123,7 @@ def sample_solid(rng: np.random.Generator, least: float, most: float) -> Solid:
 
 
 @njit(cache=True)
-def _clearance(some: ndarray, others: ndarray, at: ndarray) -> float:
+def clearance(some: ndarray, others: ndarray, at: ndarray) -> float:
     """The smallest gap (mm) between spheres and others that are moved to `at`; negative where they overlap."""
     least = np.inf
     for i in range(some.shape[0]):

@@ -32,7 +32,7 @@ def draw_empty(rng: np.random.Generator, config: SceneConfig) -> tuple[Scene, nd
         far = np.linalg.norm(scene.spheres[:, :3] - middle, axis=1) > _FAR_MM
         if far.any():
             return scene, _on(rng, scene.spheres[far])
-    left = _without_hand(scene)
+    left = without_hand(scene)
     found = [thing_beside(rng, scene.spheres[:SPHERE_COUNT]) for _ in range(int(rng.integers(0, 3)))]
     if rng.random() < _BUNDLES:
         found.append(_bundle(rng, middle))
@@ -59,7 +59,7 @@ def _without_other(config: SceneConfig) -> SceneConfig:
     return replace(config, other=0.0, least_seen=0)
 
 
-def _without_hand(scene: Scene) -> Mesh:
+def without_hand(scene: Scene) -> Mesh:
     """What is left of a scene's mesh without hand and forearm."""
     edges = scene.edges[(scene.edges >= SPHERE_COUNT).all(1)] - SPHERE_COUNT
     wedges = scene.wedges[(scene.wedges >= SPHERE_COUNT).all(1)] - SPHERE_COUNT

@@ -93,6 +93,7 @@ def _edges() -> ndarray:
 WEDGES: Final = np.array([[_AT[n] for n in names] for names in _WEDGE_NAMES], np.int64)
 EDGES: Final = _edges()
 ARM_SPHERES: Final = tuple(_AT[n] for n in ("arm_r1", "arm_u1", "arm_r2", "arm_u2"))
+HAND_SPHERES: Final = SPHERE_COUNT - len(ARM_SPHERES)  # the hand's own come first
 
 
 class HandShape(NamedTuple):

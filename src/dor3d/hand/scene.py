@@ -23,7 +23,7 @@ class Scene(NamedTuple):
     spheres: ndarray  # [N, 4]
     edges: ndarray  # [E, 2]
     wedges: ndarray  # [T, 3]
-    plane: ndarray  # [4] unit normal and offset of a wall (normal . x = offset), or zeros
+    planes: ndarray  # [P, 4] unit normals and offsets of walls, tables and floors (normal . x = offset)
     faults: SensorFaults
 
 
@@ -33,13 +33,13 @@ def mirrored(scene: Scene) -> Scene:
     return scene._replace(
         joints_mm=scene.joints_mm * flip,
         spheres=np.concatenate([scene.spheres[:, :3] * flip, scene.spheres[:, 3:]], 1),
-        plane=np.concatenate([scene.plane[:3] * flip, scene.plane[3:]]),
+        planes=scene.planes * np.array([*flip, 1.0]),
     )
 
 
 # ---- readings -------------------------------------------------------------------------------------------------------
 def exact_depth(scene: Scene, columns: ndarray, rows: ndarray, limit_mm: float = FAR) -> tuple[ndarray, ndarray]:
-    """Exact depth [H, W] (mm, inf: nothing) of these ascending sensor columns and rows, and each reading's sphere.
+    """Exact depth [H, W] (mm, inf: nothing) of ascending sensor columns and rows, and each reading's sphere or -1.
 
     What lies beyond `limit_mm` counts as nothing: a crop does not show it, and a body far behind costs no time.
     """
@@ -50,21 +50,22 @@ def exact_depth(scene: Scene, columns: ndarray, rows: ndarray, limit_mm: float =
     depth = np.full((len(rows), len(columns)), limit_mm)
     owner = np.full(depth.shape, -1, np.int64)
     cast(scene.spheres, scene.edges, scene.wedges, ray_x, ray_y, depth, owner)
-    _cast_plane(scene.plane, ray_x, ray_y, depth)
+    _cast_planes(scene.planes, ray_x, ray_y, depth, owner)
     if limit_mm < FAR:
         depth[depth >= limit_mm] = FAR
     return depth, owner
 
 
 @njit(cache=True)
-def _cast_plane(plane: ndarray, ray_x: ndarray, ray_y: ndarray, depth: ndarray) -> None:
-    if plane[3] == 0.0:
-        return
-    for i in range(ray_y.size):
-        for j in range(ray_x.size):
-            t = plane[3] / (plane[0] * ray_x[j] + plane[1] * ray_y[i] + plane[2])
-            if 0.0 < t < depth[i, j]:
-                depth[i, j] = t
+def _cast_planes(planes: ndarray, ray_x: ndarray, ray_y: ndarray, depth: ndarray, owner: ndarray) -> None:
+    for k in range(planes.shape[0]):
+        a, b, c, offset = planes[k]
+        for i in range(ray_y.size):
+            for j in range(ray_x.size):
+                t = offset / (a * ray_x[j] + b * ray_y[i] + c)
+                if 0.0 < t < depth[i, j]:
+                    depth[i, j] = t
+                    owner[i, j] = -1
 
 
 def read_sensor(
@@ -124,18 +125,25 @@ def _inside(lookup: ndarray, size: int) -> tuple[ndarray, ndarray]:
     return distinct[:count], where
 
 
-def hidden_joints(scene: Scene) -> ndarray:
-    """Which joints [21] are hidden: the ray to the joint meets something before the joint's own sphere and 2 mm."""
-    u, v = scene.camera.project(scene.joints_mm).T
+def hidden_joints(scene: Scene, joints_mm: ndarray | None = None, radii: ndarray | None = None) -> ndarray:
+    """Which joints [21] are hidden: the ray to the joint meets something before the joint's own sphere and 2 mm.
+
+    Args:
+        joints_mm, radii: of another hand than the scene's own, [21, 3] and [21].
+    """
+    joints_mm = scene.joints_mm if joints_mm is None else joints_mm
+    radii = scene.spheres[: len(joints_mm), 3] if radii is None else radii
+    u, v = scene.camera.project(joints_mm).T
     columns, rows = np.argsort(u), np.argsort(v)
     depth, _ = exact_depth(scene, u[columns], v[rows])  # all pairs of them: one cast costs less than one a joint
     first = depth[np.argsort(rows), np.argsort(columns)]
-    return first < scene.joints_mm[:, 2] - scene.spheres[: len(u), 3] - 2.0
+    return first < joints_mm[:, 2] - radii - 2.0
 
 
-def seen_joints(scene: Scene) -> ndarray:
-    """Which joints [21] are in the image and not hidden."""
+def seen_joints(scene: Scene, joints_mm: ndarray | None = None, radii: ndarray | None = None) -> ndarray:
+    """Which joints [21] are in the image and not hidden; see `hidden_joints`."""
+    joints_mm = scene.joints_mm if joints_mm is None else joints_mm
     width, height = scene.camera.width or 640, scene.camera.height or 480
-    uv = scene.camera.project(scene.joints_mm)
+    uv = scene.camera.project(joints_mm)
     inside = (uv > -0.5) & (uv < (width - 0.5, height - 0.5))
-    return inside.all(1) & ~hidden_joints(scene)
+    return inside.all(1) & ~hidden_joints(scene, joints_mm, radii)

@@ -31,7 +31,7 @@ _KINDS: Final[dict[str, SensorKind]] = {
     "azure-kinect": "tof",
     "l515": "tof",
 }
-_NO_PLANE = np.zeros(4)
+_NO_PLANES = np.empty((0, 4))
 # of uses: nearest and farthest hand (mm), and how likely a body or a wall or table is behind it
 _USES: Final[dict[View, tuple[float, float, float, float]]] = {
     "front": (250.0, 1500.0, 0.45, 0.2),
@@ -152,10 +152,10 @@ def place_hand(
     center = _center(rng, (near, far), camera, reach, cut=_happens(rng, config.cut))
     joints += center
     hand.spheres[:, :3] += center
-    mesh, wall = _behind(rng, hand, body, plane)
+    mesh, walls = _behind(rng, hand, body, plane)
     mesh = joined([mesh, *_around(rng, config, hand, joints)])
     faults = sample_faults(rng, kind) if config.faults else SensorFaults()
-    return Scene(camera, joints, *mesh, wall, faults)
+    return Scene(camera, joints, *mesh, walls, faults)
 
 
 def draw_camera(rng: np.random.Generator, config: SceneConfig) -> Pinhole:
@@ -189,8 +189,8 @@ def _behind(rng: np.random.Generator, hand: Mesh, body: float, plane: float) -> 
         mesh, shoulder = body_behind(rng, hand.spheres)
         both = joined([hand, mesh])
         upper_arm = np.array([[ARM_SPHERES[2], len(hand.spheres) + shoulder]])
-        return both._replace(edges=np.concatenate([both.edges, upper_arm])), _NO_PLANE
-    return hand, wall_behind(rng, hand.spheres) if kind < body + plane else _NO_PLANE
+        return both._replace(edges=np.concatenate([both.edges, upper_arm])), _NO_PLANES
+    return hand, wall_behind(rng, hand.spheres)[None] if kind < body + plane else _NO_PLANES
 
 
 def _around(rng: np.random.Generator, config: SceneConfig, hand: Mesh, joints: ndarray) -> list[Mesh]:
