@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Num
 from numpy import ndarray
 
 from dor3d.geometry import Pinhole
+from dor3d.geometry.grid import coarse_grid
 
-_GRID: Final = (160, 120)  # pixels that the rule looks at, at most
 _JUMP_MM: Final = (20.0, 40.0)  # a step in depth between neighbours that parts two surfaces: near by, far away
 _SLOPE: Final = 3.0  # steepest surface (depth per width) that counts as connected
 _SPECK_MM2: Final = 400.0  # less surface than this is no nearest part but noise
@@ -118,12 +118,10 @@ def _best_end(grid: _Grid, labels: ndarray, candidates: list[tuple[float, int]])
 
 def _subsample(depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float) -> _Grid:
     height, width = depth.shape
-    step = max(1, -(-width // _GRID[0]), -(-height // _GRID[1]))
-    first = step // 2
-    z = depth[first::step, first::step].astype(np.float32) * np.float32(unit_mm)
-    ray_x = (np.arange(first, width, step, dtype=np.float32) - camera.cx) / camera.fx
-    ray_y = (np.arange(first, height, step, dtype=np.float32) - camera.cy) / camera.fy
-    return _Grid(z, ray_x.astype(np.float32), ray_y.astype(np.float32), step * step / (camera.fx * camera.fy))
+    coarse = coarse_grid(camera, width, height)
+    ray_x, ray_y = (coarse.columns - camera.cx) / camera.fx, (coarse.rows - camera.cy) / camera.fy
+    pixel_mm2 = coarse.step**2 / (camera.fx * camera.fy)
+    return _Grid(coarse.of(depth, unit_mm), ray_x.astype(np.float32), ray_y.astype(np.float32), pixel_mm2)
 
 
 def _surfaces(grid: _Grid) -> tuple[ndarray, ndarray]:
