@@ -6,9 +6,10 @@ import torch
 
 from dor3d.data.rooms import LEAST_SEEN, RoomBatch, Rooms
 from dor3d.geometry import Pinhole
-from dor3d.geometry.grid import coarse_grid
+from dor3d.geometry.grid import CELL, coarse_grid
 from dor3d.hand.room import RoomConfig
-from dor3d.model.locator import CELL, Locator, LocatorConfig, Sights, inputs
+from dor3d.model.locator import Locator, LocatorConfig, Sights, inputs
+from dor3d.predict.sights import sightings
 from dor3d.train.locator_loss import locator_loss
 
 
@@ -69,6 +70,24 @@ def test_who_says_the_truth_has_no_loss():
     batch = _batch([[40.0, 60.0, 500.0], [120.0, 30.0, 900.0]], (True, False), (True, True))
     loss = locator_loss(_perfect(batch), batch)
     assert loss.total < 1e-3
+
+
+def test_hands_are_read_back_from_what_is_said():
+    """Middles to a tenth of a millimetre, the surest first, and one peak a hand."""
+    camera = Pinhole(480.0, 480.0, 320.0, 240.0, 640, 480)
+    grid = coarse_grid(camera, 640, 480)
+    true = np.array([[-90.0, 40.0, 500.0], [200.0, -60.0, 900.0]])
+    hands = [[*grid.camera.project(p).tolist(), p[2]] for p in true]
+    said = [part[0].numpy() for part in _perfect(_batch(hands, (True, False), (True, True)))]
+    said[0][said[0] == 20.0] = (3.0, 8.0)  # two cells, in the order of rows: the second hand's comes first
+    found = sightings(*said, grid)
+    assert [hand.right > 0 for hand in found] == [True, False]
+    assert np.allclose([hand.center_mm for hand in found], true, atol=0.1)
+    assert found[0].confidence > found[1].confidence > 0.9
+    assert len(sightings(*said, grid, most=1)) == 1 and len(sightings(*said, grid, least=0.97)) == 1
+    row, column = np.argwhere(said[0] == 8.0)[0]
+    said[0][row, column + 3] = 7.0  # a second peak of the same hand
+    assert len(sightings(*said, grid)) == 2
 
 
 @pytest.mark.parametrize("part", ["heat", "right", "offset", "depth"])

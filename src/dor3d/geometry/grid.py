@@ -9,6 +9,8 @@ from numpy import ndarray
 from dor3d.geometry.camera import Pinhole
 
 COARSE: Final = (160, 120)  # columns and rows at most
+CELL: Final = 4  # grid cells along a side of a heatmap's cell
+MIDDLE_MM: Final = 600.0  # a hand's usual distance: others are told as the log of their ratio to it
 
 
 class Grid(NamedTuple):

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dor3d.errors import ModelError
+from dor3d.geometry.grid import MIDDLE_MM
 
-CELL: Final = 4  # grid cells along a side of a heatmap's cell
 _NEAR_MM, _FAR_MM = 100.0, 4000.0
-_MIDDLE_MM: Final = 600.0  # a hand's usual distance: what depth is measured against
 _HAND_MM: Final = 100.0  # of a hand's apparent size
 _USUAL_CELLS: Final = 20.0  # such a size on the grid, at the usual distance
 _STEEPEST: Final = 3.0
@@ -99,7 +98,7 @@ def inputs(depth: Float[Tensor, "b 1 y x"], pitch: Float[Tensor, "b"]) -> Float[
     seen = (depth > 0).to(depth.dtype)
     z = depth.clamp(_NEAR_MM, _FAR_MM)
     cell = z * pitch[:, None, None, None]  # mm
-    far, large = (z / _MIDDLE_MM).log() * seen, (_HAND_MM / (cell * _USUAL_CELLS)).log() * seen
+    far, large = (z / MIDDLE_MM).log() * seen, (_HAND_MM / (cell * _USUAL_CELLS)).log() * seen
     right = F.pad(z[..., 1:] - z[..., :-1], (0, 1)) * seen * F.pad(seen[..., 1:], (0, 1))
     down = F.pad(z[..., 1:, :] - z[..., :-1, :], (0, 0, 0, 1)) * seen * F.pad(seen[..., 1:, :], (0, 0, 0, 1))
     slopes = (torch.cat([right, down], 1) / cell).clamp(-_STEEPEST, _STEEPEST)

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dor3d.data.rooms import RoomBatch
-from dor3d.model.locator import CELL, Sights
+from dor3d.geometry.grid import CELL, MIDDLE_MM
+from dor3d.model.locator import Sights
 
 _BROAD: Final = 0.12  # of a hand's apparent size: the spread of its spot on the heatmap
 _HAND_MM: Final = 180.0
@@ -16,7 +17,6 @@ _LEAST_CELLS: Final = 0.8  # a spot's spread
 _NEAR_IT: Final = 0.05  # of a spot's height: near a hand of which nothing is asked
 _AT_HAND: Final = 0.6  # cells that say where it is, how far and which
 _SIDE, _OFFSET, _DEPTH = 0.5, 0.1, 4.0  # weights beside the heatmap's loss
-_MIDDLE_MM: Final = 600.0
 
 
 class LocatorLoss(NamedTuple):
@@ -43,7 +43,7 @@ def locator_loss(said: Sights, batch: RoomBatch) -> LocatorLoss:
     right = batch.right[:, :, None, None].float().expand_as(spots)
     side = F.binary_cross_entropy_with_logits(said.right[:, None].expand_as(spots), right, reduction="none")
     offset = F.smooth_l1_loss(said.offset[:, None].expand_as(apart), apart, reduction="none").sum(2)
-    far = (batch.hands[:, :, 2].clamp(min=1.0) / _MIDDLE_MM).log()
+    far = (batch.hands[:, :, 2].clamp(min=1.0) / MIDDLE_MM).log()
     depth = F.smooth_l1_loss(
         said.depth[:, None].expand_as(spots), far[:, :, None, None].expand_as(spots), reduction="none", beta=0.05
     )
