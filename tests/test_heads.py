@@ -151,7 +151,7 @@ def test_a_joint_is_the_mean_of_its_heatmap() -> None:
     points, sigma, *_ = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
     torch.testing.assert_close(points[0, 0], torch.tensor([16.0, 16.0, 180.0]))
     assert sigma[0, 0, 0].item() == pytest.approx(32 / 12**0.5, rel=1e-2)
-    _, _, _, _, heat = head(Maps(features, features, torch.zeros(1, 1, 32, 32)))
+    heat = head(Maps(features, features, torch.zeros(1, 1, 32, 32))).heat
     assert heat.log_prob.shape == (1, 1, 256) and heat.log_prob.exp().sum().item() == pytest.approx(1.0)
     assert heat.cell == 2.0 and heat.places[:, 17].tolist() == [3.0, 3.0]  # the second cell of the second row
 

@@ -205,7 +205,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(
 ) -> None:
     rng, held, rounds = np.random.default_rng(0), 0, 200
     for i in range(rounds):
-        frames = np.repeat(rng.normal(0, frame, 40 if block > 1 else 400), block)
+        frames = np.repeat(rng.normal(0, frame, 40 if block > 1 else 100), block)
         difference = 0.5 + rng.normal(0, between_seeds, (seeds, 1)) + frames + rng.normal(0, own, (seeds, len(frames)))
         interval = paired_interval(difference, block=block, seed=i)
         held += interval.low <= 0.5 <= interval.high
