@@ -143,6 +143,12 @@ def test_a_run_learns_kinds_beside_joints(tmp_path):
     assert loss < 1.25  # 0.69 and 0.7 times as much again are a coin's
 
 
+@pytest.mark.parametrize("wrong", [{"left": -0.1}, {"left": 0.6, "empty": 0.6}])
+def test_shares_of_crops_are_checked(wrong):
+    with pytest.raises(ValueError, match=r"Shares of crops.*at most 1"):
+        SyntheticConfig(**wrong)
+
+
 def test_what_kinds_show_is_not_kept(tmp_path):
     with pytest.raises(ValueError, match="Only crops of right hands are kept"):
         keep(SyntheticHands(MIXED, 0), 4, tmp_path / "kept")

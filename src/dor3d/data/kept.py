@@ -70,7 +70,7 @@ def keep(stream: SyntheticHands, count: int, folder: Path, processes: int = 1) -
 
     Raises InputError for a stream that shows other things than right hands: what it shows is not kept.
     """
-    if stream.config.left or stream.config.empty:
+    if stream.config.mixed:
         raise InputError("Only crops of right hands are kept", got=stream.config, fix="Leave out left and empty.")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)

@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
+from dor3d.data.synthetic import generator
 from dor3d.geometry.crop import center_of_joints
 from dor3d.geometry.grid import COARSE, Grid, coarse_grid
 from dor3d.hand.room import Room, RoomConfig, draw_room
-from dor3d.hand.scene import read_sensor
+from dor3d.hand.scene import image_size, read_sensor
 
 LEAST_SEEN: Final = 6  # joints of a hand that has to be found; of one with fewer nothing is asked, either way
 MOST_HANDS: Final = 4
@@ -65,10 +66,10 @@ class Rooms:
 
     def sample(self, index: int) -> RoomSample:
         """One frame."""
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, index))))
+        rng = generator(self.seed, index)
         room = draw_room(rng, self.config)
         camera = room.scene.camera
-        grid = coarse_grid(camera, camera.width or 640, camera.height or 480)
+        grid = coarse_grid(camera, *image_size(camera))
         depth = np.zeros(COARSE[::-1], np.float32)
         readings = read_sensor(room.scene, grid.columns, grid.rows, rng)
         depth[: len(grid.rows), : len(grid.columns)] = readings

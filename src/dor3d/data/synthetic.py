@@ -46,6 +46,21 @@ class SyntheticConfig:
     left: float = 0.0
     empty: float = 0.0
 
+    def __post_init__(self) -> None:
+        if min(self.left, self.empty) < 0 or self.left + self.empty > 1:
+            got = f"left {self.left:g}, empty {self.empty:g}"
+            raise InputError("Shares of crops must not be negative", got=got, expected="at most 1 in all")
+
+    @property
+    def mixed(self) -> bool:
+        """Whether others than right hands come."""
+        return self.left > 0 or self.empty > 0
+
+
+def generator(seed: int, index: int) -> np.random.Generator:
+    """The random numbers of a stream's sample, on which nothing but its seed and number bears."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, index))))
+
 
 class SyntheticSample(NamedTuple):
     """One rendered crop with its truth."""
@@ -76,7 +91,7 @@ class SyntheticHands:
 
         del epoch
         samples = [self.sample(i) for i in indices]
-        kinds: list[Kind] | None = [s.kind for s in samples] if self.config.left or self.config.empty else None
+        kinds: list[Kind] | None = [s.kind for s in samples] if self.config.mixed else None
         return stack([(s.image, s.points) for s in samples], kinds)
 
     def sample(self, index: int) -> SyntheticSample:
@@ -90,9 +105,9 @@ class SyntheticHands:
         return self._draw(index)[:3]
 
     def _draw(self, index: int) -> tuple[np.random.Generator, Scene, CropBox, "Kind"]:
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, index))))
+        rng = generator(self.seed, index)
         config = self.config
-        draw = rng.random() if config.left or config.empty else 1.0
+        draw = rng.random() if config.mixed else 1.0
         if draw < config.empty:
             scene, center = draw_empty(rng, config.scene)
             if rng.random() < 0.5:
@@ -163,7 +178,7 @@ def _write_set(count: int, camera: Pinhole, seed: int, folder: Path) -> None:
 
 def render_frame(camera: Pinhole, seed: int, index: int) -> tuple[Scene, Float[ndarray, "h w"]]:
     """Frame `index` of a seed: its scene and its depth (mm); odd ones show a left hand."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, index))))
+    rng = generator(seed, index)
     scene = draw_scene(rng, SceneConfig(focal_jitter=0.0), camera)
     if index % 2:
         scene = mirrored(scene)

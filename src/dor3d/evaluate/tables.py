@@ -163,7 +163,7 @@ def _keep_crops(missing: Sequence[Trial], plan: Plan) -> None:
     if few or room > min(_MOST_KEPT, shutil.disk_usage(plan.out).free / 2):
         return
     stream = make_sources(config).train
-    if not isinstance(stream, SyntheticHands) or stream.config.left or stream.config.empty:
+    if not isinstance(stream, SyntheticHands) or stream.config.mixed:
         return
     if not is_kept(stream, first.crops, samples):
         shutil.rmtree(first.crops, ignore_errors=True)

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from dor3d.hand.model import EDGES, HAND_SPHERES, SPHERE_COUNT, WEDGES, posed_hand
 from dor3d.hand.pose import sample_hand
-from dor3d.hand.solids import Mesh, Solid, ball, box, cylinder, mesh_of, rod, solid_distance
+from dor3d.hand.solids import Mesh, Solid, ball, box, cylinder, mesh_of, reach_of, rod, solid_distance
 from dor3d.hand.views import random_rotation
 
 NEAREST_MM: Final = 110.0  # nothing is nearer to the camera than this
@@ -82,7 +82,7 @@ def thing_before(rng: np.random.Generator, spheres: ndarray, joints: ndarray) ->
     front = float((spheres[:HAND_SPHERES, 2] - spheres[:HAND_SPHERES, 3]).min())
     for _ in range(_TRIES):
         solid, rotation = sample_solid(rng, 25.0, 220.0), random_rotation(rng)
-        reach = float(np.linalg.norm(solid.half)) + solid.rounding
+        reach = reach_of(solid)
         z = front - reach - rng.uniform(5.0, 200.0)
         aim = joints[int(rng.integers(len(joints)))]
         at = aim * (z / aim[2]) + np.array([*rng.normal(0.0, 0.6 * reach, 2), 0.0])
@@ -96,7 +96,7 @@ def thing_before(rng: np.random.Generator, spheres: ndarray, joints: ndarray) ->
 def thing_beside(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
     """Something near the hand or behind it that hides nothing of it."""
     solid, rotation = sample_solid(rng, 20.0, 200.0), random_rotation(rng)
-    reach = float(np.linalg.norm(solid.half)) + solid.rounding
+    reach = reach_of(solid)
     hand = spheres[:HAND_SPHERES]
     turn, middle = rng.uniform(0.0, 2 * np.pi), _middle(hand)
     wide = float(np.linalg.norm(hand[:, :2] - middle[:2], axis=1).max()) + reach

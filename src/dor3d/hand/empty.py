@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
+from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.around import in_front, sample_solid, thing_beside
 from dor3d.hand.model import SPHERE_COUNT
 from dor3d.hand.scene import Scene
@@ -24,10 +25,8 @@ def draw_empty(rng: np.random.Generator, config: SceneConfig) -> tuple[Scene, nd
     Either the hand is there, and the place is on its arm, on a body or on a thing around; or there is no hand, and the
     place is on what is left, or on things put there. The scene's joints mean nothing in the second case.
     """
-    # a second hand may be anywhere
-    scene = draw_scene(rng, _without_other(config))
-    hand = scene.joints_mm
-    middle = (hand.min(0) + hand.max(0)) / 2
+    scene = draw_scene(rng, replace(config, other=0.0, least_seen=0))  # a second hand may be anywhere
+    middle = center_of_joints(scene.joints_mm)
     if rng.random() < _ARM_ALONE:
         far = np.linalg.norm(scene.spheres[:, :3] - middle, axis=1) > _FAR_MM
         if far.any():
@@ -53,10 +52,6 @@ def _bundle(rng: np.random.Generator, at: ndarray) -> Mesh | None:
         start = at + way[:, 2] * rng.uniform(0.0, 0.5) * size + way[:, 0] * rng.normal(0.0, 0.2 * size)
         meshes.append(mesh_of(rod(width * rng.uniform(0.7, 1.3), length), way, start + way[:, 2] * length / 2))
     return in_front(joined(meshes))
-
-
-def _without_other(config: SceneConfig) -> SceneConfig:
-    return replace(config, other=0.0, least_seen=0)
 
 
 def without_hand(scene: Scene) -> Mesh:

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from dor3d.hand.contact import loosen
 from dor3d.hand.model import (
+    HAND_SPHERES,
     SPHERE_COUNT,
     SPHERES,
     THUMB0,
@@ -24,6 +25,7 @@ from dor3d.hand.model import (
 )
 from dor3d.hand.pose import GESTURES
 from dor3d.hand.solids import Solid, ball, box, cylinder, rod, solid_distance
+from dor3d.skeleton import JOINT_COUNT
 
 _TOUCH_MM: Final = 1.0  # how deep skin gives way where it touches
 _DEEPEST_MM: Final = 4.0  # deeper in, the grasp is drawn anew
@@ -33,8 +35,8 @@ _HALVINGS: Final = 4  # of the last of them
 _CLOSED: Final = GESTURES["fist"]
 _OPPOSED: Final = np.radians([2.0, -30.0, 18.0, 4.0, 2.0])  # the thumb before the palm, straight
 _THUMB_CLOSED: Final = np.radians([30.0, -10.0, 18.0, 40.0, 50.0])
-_FIRST_ARM: Final = SPHERES.index("arm_r1")
-_PALM: Final = np.array([i for i, name in enumerate(SPHERES) if i > 20 and i < _FIRST_ARM and "web" not in name])
+_FLESH: Final = np.arange(JOINT_COUNT, SPHERE_COUNT)  # the palm's and the arm's spheres
+_PALM: Final = np.array([i for i in range(JOINT_COUNT, HAND_SPHERES) if "web" not in SPHERES[i]])
 
 
 class Held(NamedTuple):
@@ -68,7 +70,7 @@ def sample_grasp(rng: np.random.Generator, shape: HandShape, pose: ndarray) -> H
 def depth_in(shape: HandShape, held: Held) -> float:
     """How deep (mm) the hand is in what it holds."""
     spheres = hand_spheres(shape, held.pose, hand_joints(shape, held.pose))
-    return max(_hand_depth(spheres, held.solid, held.rotation, held.at), _bones_depth(spheres, *held[1:]))
+    return max(_spheres_depth(spheres, _FLESH, *held[1:]), _bones_depth(spheres, *held[1:]))
 
 
 # ---- kinds of grasp -------------------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ def _laid(rng: np.random.Generator, shape: HandShape, pose: ndarray) -> Held | N
     pose[THUMB0 : THUMB0 + 5] = GESTURES["spread"][THUMB0 : THUMB0 + 5] + rng.normal(0.0, 0.1, 5)
     at = np.array([rng.normal(0.0, 12.0), shape.mcp[1, 1] * rng.uniform(0.7, 1.25), 0.0])
     spheres = hand_spheres(shape, pose, hand_joints(shape, pose))
-    at[2] = _rest(spheres, np.arange(_FIRST_ARM), solid, rotation, at)
+    at[2] = _rest(spheres, np.arange(HAND_SPHERES), solid, rotation, at)
     return _closed(rng, shape, pose, solid, rotation, at)
 
 
@@ -200,10 +202,10 @@ def _bones_depth(spheres: ndarray, solid: Solid, rotation: ndarray, at: ndarray)
 
 
 @njit(cache=True)
-def _hand_depth(spheres: ndarray, solid: Solid, rotation: ndarray, at: ndarray) -> float:
-    """Depth of the palm's and the arm's spheres."""
+def _spheres_depth(spheres: ndarray, which: ndarray, solid: Solid, rotation: ndarray, at: ndarray) -> float:
+    """Depth of some of the spheres."""
     depth = -1e9
-    for i in range(21, SPHERE_COUNT):
+    for i in which:
         depth = max(depth, _in_solid(spheres[i], solid, rotation, at))
     return depth
 
@@ -214,10 +216,7 @@ def _rest(spheres: ndarray, which: ndarray, solid: Solid, rotation: ndarray, at:
     low, high, place = -30.0, 150.0, at.copy()
     for _ in range(14):
         place[2] = 0.5 * (low + high)
-        depth = -1e9
-        for i in which:
-            depth = max(depth, _in_solid(spheres[i], solid, rotation, place))
-        if depth > 0.0:
+        if _spheres_depth(spheres, which, solid, rotation, place) > 0.0:
             low = place[2]
         else:
             high = place[2]
@@ -251,6 +250,7 @@ def _bend(
     rotation: ndarray,
     at: ndarray,
 ) -> None:
+    """Move, in place, one finger's angles (`count` from `first` on) towards the target until the finger touches."""
     start, goal = pose[first : first + count].copy(), target[first : first + count]
     free, touching = 0.0, 0.0
     for step in range(_STEPS + 1):  # not by bisection alone: a finger may pass a thin thing and be free behind it

@@ -12,8 +12,8 @@ from dor3d.hand.around import clearance, in_front, sample_solid
 from dor3d.hand.empty import without_hand
 from dor3d.hand.model import EDGES, HAND_SPHERES, WEDGES, posed_hand
 from dor3d.hand.pose import sample_hand
-from dor3d.hand.scene import Scene, mirrored, seen_joints
-from dor3d.hand.solids import Mesh, joined, mesh_of
+from dor3d.hand.scene import Scene, image_size, mirrored, seen_joints
+from dor3d.hand.solids import Mesh, joined, mesh_of, reach_of
 from dor3d.hand.stage import WIDE, SceneConfig, draw_scene
 from dor3d.hand.views import random_rotation
 
@@ -132,19 +132,15 @@ def _furniture(rng: np.random.Generator, camera: Pinhole, middle: ndarray, hands
     if rng.random() < 0.6:  # most things stand upright
         turn = rng.uniform(0.0, 2 * np.pi)
         rotation = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
-    reach = float(np.linalg.norm(solid.half)) + solid.rounding
-    width, height = camera.width or 640, camera.height or 480
-    uv = rng.uniform((0, 0), (width, height))
+    uv = rng.uniform((0, 0), image_size(camera))
     anywhere = float(np.exp(rng.uniform(np.log(300.0), np.log(3500.0))))
     z = anywhere if rng.random() < 0.7 else float(middle[2]) * rng.uniform(0.7, 1.3)
     at = np.array([(uv[0] - camera.cx) / camera.fx * z, (uv[1] - camera.cy) / camera.fy * z, z])
     mesh = in_front(mesh_of(solid, rotation, at))
     if mesh is None or not len(hands):
         return mesh
-    gaps = np.linalg.norm(hands[:, :3] - at, axis=1) - hands[:, 3] - reach
-    if gaps.min() > 0:
-        return mesh
-    return None
+    gaps = np.linalg.norm(hands[:, :3] - at, axis=1) - hands[:, 3] - reach_of(solid)
+    return mesh if gaps.min() > 0 else None
 
 
 def _walls(rng: np.random.Generator, config: RoomConfig, spheres: ndarray) -> ndarray:
@@ -161,5 +157,5 @@ def _walls(rng: np.random.Generator, config: RoomConfig, spheres: ndarray) -> nd
 
 
 def _in_image(camera: Pinhole, at: ndarray) -> bool:
-    u, v = camera.project(at)
-    return bool(0 <= u < (camera.width or 640) and 0 <= v < (camera.height or 480))
+    uv = camera.project(at)
+    return bool((uv >= 0).all() and (uv < image_size(camera)).all())

@@ -27,6 +27,11 @@ class Scene(NamedTuple):
     faults: SensorFaults
 
 
+def image_size(camera: Pinhole) -> tuple[int, int]:
+    """Width and height in pixels of a camera's frames; 640 x 480 where it does not say."""
+    return camera.width or 640, camera.height or 480
+
+
 def mirrored(scene: Scene) -> Scene:
     """The same scene with a left hand: mirrored at the camera's y-z plane."""
     flip = np.array([-1.0, 1.0, 1.0])
@@ -79,7 +84,7 @@ def read_sensor(
 
 def read_frame(scene: Scene, rng: np.random.Generator) -> ndarray:
     """The whole depth frame, float32 [height, width] (mm, 0: no reading)."""
-    width, height = scene.camera.width or 640, scene.camera.height or 480
+    width, height = image_size(scene.camera)
     return read_sensor(scene, np.arange(width), np.arange(height), rng).astype(np.float32)
 
 
@@ -89,7 +94,7 @@ def read_crop(scene: Scene, box: CropBox, rng: np.random.Generator) -> ndarray:
     Surfaces more than `_BEYOND_MM` behind the cube are left out: no network input tells them from nothing.
     """
     u, v = box.lookup_axes()
-    width, height = scene.camera.width or 640, scene.camera.height or 480
+    width, height = image_size(scene.camera)
     columns, at_u = _inside(u, width)
     rows, at_v = _inside(v, height)
     if not len(columns) or not len(rows):
@@ -143,7 +148,7 @@ def hidden_joints(scene: Scene, joints_mm: ndarray | None = None, radii: ndarray
 def seen_joints(scene: Scene, joints_mm: ndarray | None = None, radii: ndarray | None = None) -> ndarray:
     """Which joints [21] are in the image and not hidden; see `hidden_joints`."""
     joints_mm = scene.joints_mm if joints_mm is None else joints_mm
-    width, height = scene.camera.width or 640, scene.camera.height or 480
+    width, height = image_size(scene.camera)
     uv = scene.camera.project(joints_mm)
     inside = (uv > -0.5) & (uv < (width - 0.5, height - 0.5))
     return inside.all(1) & ~hidden_joints(scene, joints_mm, radii)

@@ -35,6 +35,11 @@ class Solid(NamedTuple):
     is_round: bool
 
 
+def reach_of(solid: Solid) -> float:
+    """How far (mm) its surface comes from its middle."""
+    return float(np.linalg.norm(solid.half)) + solid.rounding
+
+
 def ball(radius: float) -> Solid:
     """A sphere."""
     return Solid(np.zeros(3), radius, is_round=True)

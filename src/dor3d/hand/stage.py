@@ -14,7 +14,7 @@ from dor3d.hand.faults import SensorFaults, SensorKind, sample_faults
 from dor3d.hand.grasp import Held, sample_grasp
 from dor3d.hand.model import ARM_SPHERES, EDGES, WEDGES, HandShape, posed_hand
 from dor3d.hand.pose import sample_hand
-from dor3d.hand.scene import Scene, seen_joints
+from dor3d.hand.scene import Scene, image_size, seen_joints
 from dor3d.hand.solids import Mesh, joined, mesh_of
 from dor3d.hand.views import VIEWS, View, sample_view
 
@@ -210,13 +210,12 @@ def _center(
     """
     near, far = math.log(distance_mm[0]), math.log(distance_mm[1])
     z = max(math.exp(rng.uniform(near, far)), reach + NEAREST_MM)
-    x = _place(rng, camera.width or 640, camera.fx, camera.cx, z)
-    y = _place(rng, camera.height or 480, camera.fy, camera.cy, z)
+    width, height = image_size(camera)
+    across, down = (width, camera.fx, camera.cx), (height, camera.fy, camera.cy)
+    x, y = _place(rng, *across, z), _place(rng, *down, z)
     if cut:
         edge, side = int(rng.integers(2)), int(rng.integers(2))
-        size, focal, middle = (
-            (camera.width or 640, camera.fx, camera.cx) if edge else (camera.height or 480, camera.fy, camera.cy)
-        )
+        size, focal, middle = across if edge else down
         inside = rng.uniform(*_CUT_MM) * focal / z
         at = ((inside if side else size - inside) - middle) / focal * z
         x, y = (at, y) if edge else (x, at)
