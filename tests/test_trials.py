@@ -1,10 +1,12 @@
 """Trials of a comparison: what may be asked, how they are done side by side, what is kept of them."""
 
 import json
+import multiprocessing.util
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,6 +179,30 @@ def test_a_stop_ends_a_block_with_one_error(number: int) -> None:
     finally:
         signal.signal(signal.SIGINT, ours)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_does_not_cut_the_start_of_a_process_in_two(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spawn, children = multiprocessing.util.spawnv_passfds, []
+
+    def stopped_at_once(*args: Any) -> int:
+        children.append(spawn(*args))
+        if "resource_tracker" not in str(args):
+            signal.raise_signal(number)  # before the new process is told what to do
+        return children[-1]
+
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", stopped_at_once)
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(StoppedError), stopping():
+            side_by_side([(tmp_path / str(i), "touch") for i in range(3)], work, 2)
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    with pytest.raises(ChildProcessError):  # all have ended and none was forgotten
+        os.waitpid(children[-1], 0)
+    assert capfd.readouterr().err == ""
 
 
 def test_items_that_are_done_one_at_a_time_are_done_here(tmp_path: Path) -> None:

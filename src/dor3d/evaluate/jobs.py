@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ def side_by_side(
         while waiting or running:
             while waiting and len(running) < jobs:
                 item = waiting.popleft()
-                running.update([_start(do, item)])
+                with _unstopped():
+                    running.update([_start(do, item)])
             for ready in wait(list(running)):
                 process, item = running.pop(ready)  # pyright: ignore[reportArgumentType]
                 _finish(ready, process)
@@ -89,6 +91,25 @@ def _finish(report: Any, process: SpawnProcess) -> None:
 
 def _stopped() -> StoppedError:
     return StoppedError("Stopped; what is done is kept", fix="The same command goes on.")
+
+
+@contextmanager
+def _unstopped() -> Iterator[None]:
+    """A block that no stop cuts in two: it comes after. Processes begun in it never hear Ctrl-C.
+
+    A terminal's Ctrl-C reaches them too, but it is their parent who ends them: it is their `terminate` that they save at.
+    """
+    came = threading.Event()
+    before = {s: signal.signal(s, lambda *_: came.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    deaf = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a mask is inherited, a handler is not
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, deaf)
+        for s, handler in before.items():
+            signal.signal(s, handler)
+    if came.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager
