@@ -10,10 +10,11 @@ OUT ?= out/demo
 demo: $(VENV)/.core
 	$(BIN)/dor3d demo --out $(OUT)
 
-# One thread a process: two that take all cores each are slower than one. What is slow runs last and by itself.
+# One thread a process: two that take all cores each are slower than one. What is slow runs last.
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import beartype.claw
 import jaxtyping
+import lightning.fabric
 import numba
 import pytest
+import scipy.stats
+import timm
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -22,6 +26,9 @@ def _njit_of_plain_function(*args: Any, **options: Any) -> Any:
     decorate: Callable[..., Any] = _njit(*args, **options)
     return lambda function: decorate(inspect.unwrap(function))
 
+
+# What the import hook meets first it compiles anew in every process, not only dor3d: the large ones come before it.
+_MET = (beartype.claw, lightning.fabric, scipy.stats, timm)
 
 # Both before the first import of dor3d: shapes and types in its signatures are checked at every call.
 numba.njit = _njit_of_plain_function

@@ -63,7 +63,7 @@ def test_killed_at_any_instant_a_run_goes_on_bit_for_bit(mine: Path, tmp_path: P
     more = ["--epochs", "8", "--workers", "1", "--checkpoint-every", "3"]
     subprocess.run(command(mine, tmp_path / "whole", *more), check=True, capture_output=True, env=alone())
     rng, words = np.random.default_rng(), command(mine, tmp_path / "parts", *more, "--resume")
-    for seconds in rng.uniform(4.0, 12.0, 4):
+    for seconds in rng.uniform(4.0, 12.0, 2):
         process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL, env=alone())
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
