@@ -21,6 +21,7 @@ from dor3d.train.loop import TrainResult, train
 from dor3d.train.losses import hand_loss
 from dor3d.train.measure import validate
 from dor3d.train.optimizer import make_optimizer, matrices, orthogonalised
+from dor3d.train.pose import PoseTask
 from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
 from dor3d.train.run import NonFiniteLossError, memory_layout
 from dor3d.train.state import METRICS, learning_rate
@@ -103,7 +104,8 @@ def test_a_run_leaves_model_config_and_metrics(tmp_path: Path) -> None:
     assert TrainConfig.from_json(json.loads((tmp_path / CONFIG).read_text())) == config
     assert [line["step"] for line in metrics(tmp_path)] == [2, 4, 4, 6, 8, 8]
     assert {"loss", "error_mm", "samples_per_s", "lr", "waiting"} <= metrics(tmp_path)[0].keys()
-    assert validate(load_model(tmp_path), Balls(1), 6, batch=4).error_mm == pytest.approx(result.validation_mm)
+    found = validate(PoseTask(config), load_model(tmp_path), Balls(1), 6, batch=4)
+    assert found.error_mm == pytest.approx(result.validation_mm)
     assert not list(tmp_path.glob(".*"))
 
 

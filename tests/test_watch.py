@@ -54,15 +54,19 @@ def run(tmp_path: Path, hands: tuple[np.ndarray, np.ndarray]) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(get_recipe("synth-compact").to_json()))
     (folder / "record.json").write_text(json.dumps({"torch": "2.14", "machine": {"gpu": None, "cores": 16}}))
-    crops, points = hands
     with Watch(folder, 15625, tensorboard=False) as watch:
         for step in range(20, 2001, 20):
             watch.numbers(step, logged(step))
         for step, mm in ((1000, 29.5), (1500, 33.125), (2000, 31.25)):
             watch.numbers(step, {**VALIDATION, "validation_mm": mm})
-        watch.pictures(1000, crops, points, points + 9, JOINTS, mm_per_pixel=MM_PER_PIXEL)
-        watch.pictures(2000, crops, points, points + 3, JOINTS, mm_per_pixel=MM_PER_PIXEL)
+        watch.picture(1000, sheet(hands, 9.0))
+        watch.picture(2000, sheet(hands, 3.0))
     return folder
+
+
+def sheet(hands: tuple[np.ndarray, np.ndarray], off: float = 0.0) -> np.ndarray:
+    crops, points = hands
+    return sample_sheet(crops, points, points + np.float32(off), JOINTS, mm_per_pixel=MM_PER_PIXEL)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -106,12 +110,11 @@ def events(folder: Path) -> EventAccumulator:
 
 
 def test_tensorboard_gets_numbers_and_pictures(tmp_path: Path, hands: tuple[np.ndarray, np.ndarray]) -> None:
-    crops, points = hands
     with Watch(tmp_path, 100) as watch:
         watch.numbers(20, {"loss": 1.5, "error_mm": 20.0})
         assert [s.value for s in events(tmp_path).Scalars("loss")] == [1.5]  # not only after the end
         watch.numbers(40, VALIDATION)
-        path = watch.pictures(40, crops, points, points, JOINTS, mm_per_pixel=MM_PER_PIXEL)
+        path = watch.picture(40, sheet(hands))
     found = events(tmp_path)
     assert set(found.Tags()["scalars"]) == {"loss", "error_mm", "validation_mm", "validation_samples"}
     assert [(s.step, s.value) for s in found.Scalars("validation_mm")] == [(40, 31.25)]
@@ -121,23 +124,29 @@ def test_tensorboard_gets_numbers_and_pictures(tmp_path: Path, hands: tuple[np.n
     np.testing.assert_array_equal(shown, cv2.imread(str(path)))
 
 
+def age(folder: Path) -> None:
+    """Event files sort by the second they were begun in: as if this was long ago."""
+    for number, path in enumerate(sorted((folder / "tensorboard").iterdir())):
+        path.rename(path.with_name(f"events.out.tfevents.{number:010d}.here.1.0"))
+
+
 def test_a_resumed_run_has_each_step_once(tmp_path: Path, hands: tuple[np.ndarray, np.ndarray]) -> None:
-    crops, points = hands
     for done, end in ((0, 80), (40, 100)):
         with Watch(tmp_path, 100, done) as watch:
             for step in range(done + 20, end + 1, 20):
                 watch.numbers(step, {"loss": float(end)})
-                watch.pictures(step, crops, points, points, JOINTS, mm_per_pixel=MM_PER_PIXEL)
+                watch.picture(step, sheet(hands))
+        age(tmp_path)
     found = events(tmp_path)
     assert [(s.step, s.value) for s in found.Scalars("loss")] == [(20, 80), (40, 80), (60, 100), (80, 100), (100, 100)]
     assert [i.step for i in found.Images("samples")] == [20, 40, 60, 80, 100]
 
 
 def test_a_run_that_begins_anew_forgets_what_lay_there(tmp_path: Path, hands: tuple[np.ndarray, np.ndarray]) -> None:
-    crops, points = hands
     with Watch(tmp_path, 100) as watch:
         watch.numbers(40, {"loss": 1.0})
-        watch.pictures(40, crops, points, points, JOINTS, mm_per_pixel=MM_PER_PIXEL)
+        watch.picture(40, sheet(hands))
+    age(tmp_path)
     (tmp_path / "samples" / "mine.png").write_bytes(b"")
     with Watch(tmp_path, 100) as watch:
         watch.numbers(20, {"loss": 2.0})
@@ -197,11 +206,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[LoggerStandIn]:
 def test_weights_and_biases_gets_the_same(
     tmp_path: Path, stand_in: type[LoggerStandIn], hands: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    crops, points = hands
     for done in (0, 20, 0):
         with Watch(tmp_path / "run", 100, done, tensorboard=False, wandb="hands") as watch:
             watch.numbers(done + 20, VALIDATION)
-            watch.pictures(done + 20, crops, points, points, JOINTS, mm_per_pixel=MM_PER_PIXEL)
+            watch.picture(done + 20, sheet(hands))
     first, resumed, anew = stand_in.made
     assert first.told[0] == (20, VALIDATION)
     assert first.told[1][:2] == (20, "samples")
@@ -260,14 +268,10 @@ def test_joints_lie_on_the_pixels_they_are_in() -> None:
     np.testing.assert_allclose(pixel.mean(0), point.mean(0), atol=0.6)
 
 
-def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(InputError, match="at least one crop"),
-        Watch(tmp_path, 10, tensorboard=False) as watch,
-    ):
-        none = np.zeros((0, 21, 3), np.float32)
-        watch.pictures(1, np.zeros((0, 8, 8), np.float32), none, none, JOINTS, mm_per_pixel=1.0)
-    assert not (tmp_path / "samples").exists()
+def test_a_sheet_of_nothing_is_refused() -> None:
+    none = np.zeros((0, 21, 3), np.float32)
+    with pytest.raises(InputError, match="at least one crop"):
+        sample_sheet(np.zeros((0, 8, 8), np.float32), none, none, JOINTS, mm_per_pixel=1.0)
 
 
 def test_a_thin_skeleton_is_of_one_colour() -> None:

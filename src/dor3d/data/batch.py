@@ -26,6 +26,11 @@ class Batch(NamedTuple):
     points: Float[Tensor, "b a 3"]
     kind: Int[Tensor, "b"] | None = None
 
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return len(self.points)
+
     def on(self, device: torch.device) -> "Batch":
         """The batch on the device that trains."""
         return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in self))  # pyright: ignore[reportArgumentType]
@@ -34,12 +39,38 @@ class Batch(NamedTuple):
         """Those that there are, by their names."""
         return {name: tensor for name, tensor in self._asdict().items() if tensor is not None}
 
+    def chunk(self, parts: int) -> "list[Batch]":
+        """The batch in parts of nearly one size."""
+        return [Batch(*some) for some in zip(*(t.chunk(parts) for t in self if t is not None), strict=True)]
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A batch on the device that trains, whatever it holds."""
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        ...
+
+    def on(self, device: torch.device) -> "Samples":
+        """The batch on another device."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it holds, by names."""
+        ...
+
+    def chunk(self, parts: int) -> "Sequence[Samples]":
+        """The batch in parts of nearly one size."""
+        ...
+
 
 @runtime_checkable
 class Prepared(Protocol):
     """What a worker hands over: tensors that become a batch on the device that trains."""
 
-    def on(self, device: torch.device) -> Batch:
+    def on(self, device: torch.device) -> Samples:
         """The batch."""
         ...
 

@@ -51,9 +51,22 @@ class RoomBatch(NamedTuple):
     asked: Bool[Tensor, "b n"]
     there: Bool[Tensor, "b n"]
 
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return len(self.depth)
+
     def on(self, device: torch.device) -> "RoomBatch":
         """The batch on the device that trains."""
         return RoomBatch(*(t.to(device, non_blocking=True) for t in self))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All, by their names."""
+        return self._asdict()
+
+    def chunk(self, parts: int) -> "list[RoomBatch]":
+        """The batch in parts of nearly one size."""
+        return [RoomBatch(*some) for some in zip(*(t.chunk(parts) for t in self), strict=True)]
 
 
 class Rooms:

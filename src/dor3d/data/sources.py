@@ -15,11 +15,13 @@ from dor3d.data.cache import Cache
 from dor3d.data.cached import CachedHands
 from dor3d.data.caching import write_cache
 from dor3d.data.centers import open_centers
+from dor3d.data.rooms import Rooms
 from dor3d.data.sample import DepthSet
 from dor3d.data.sets import SETS, open_set
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
 from dor3d.data.testsets import VALIDATION_SEED, clear_config
 from dor3d.errors import InputError
+from dor3d.hand.room import RoomConfig
 from dor3d.hand.stage import SceneConfig
 
 _PATIENCE_S: Final = 6 * 3600.0  # how long a process waits for the one that makes the cache
@@ -63,7 +65,8 @@ def open_sources(
 
     Args:
         data: `kind`: "synthetic", with any field of SyntheticConfig or SceneConfig, such as `body`; or a set's name,
-            with any field of SetOptions or Augmentation.
+            with any field of SetOptions or Augmentation; or "rooms", whole frames with any field of RoomConfig or
+            SceneConfig.
         shape: the network's input.
         seed: of the stream, or of how crops are changed.
         say: told when a cache is made.
@@ -74,8 +77,10 @@ def open_sources(
     kind = options.pop("kind", "synthetic")
     if kind == "synthetic":
         return _synthetic(options, shape, seed)
+    if kind == "rooms":
+        return _rooms(options, seed)
     if kind not in SETS:
-        raise InputError("Unknown kind of training data", got=kind, expected=f"synthetic, {', '.join(SETS)}")
+        raise InputError("Unknown kind of training data", got=kind, expected=f"synthetic, rooms, {', '.join(SETS)}")
     own, how = SetOptions(**_take(options, SetOptions)), Augmentation(**_take(options, Augmentation))
     _check_rest(options, kind, SetOptions, Augmentation)
     return _of_set(kind, own, how, shape, seed, say)
@@ -91,6 +96,14 @@ def _synthetic(options: dict[str, Any], shape: CropShape, seed: int) -> tuple[So
     )
     _check_rest(options, "synthetic", SceneConfig, SyntheticConfig)
     return SyntheticHands(config, seed), SyntheticHands(clear_config(shape.size, shape.cube_mm), VALIDATION_SEED)
+
+
+def _rooms(options: dict[str, Any], seed: int) -> tuple[Source, Source]:
+    """The stream, and rooms that are drawn alike but share none with it."""
+    scene = dataclasses.replace(RoomConfig().scene, **_take(options, SceneConfig))
+    config = RoomConfig(scene=scene, **_take(options, RoomConfig))
+    _check_rest(options, "rooms", SceneConfig, RoomConfig)
+    return Rooms(config, seed), Rooms(config, VALIDATION_SEED)
 
 
 def _of_set(

@@ -97,7 +97,7 @@ def _stopped() -> StoppedError:
 def _unstopped() -> Iterator[None]:
     """A block that no stop cuts in two: it comes after. Processes begun in it never hear Ctrl-C.
 
-    A terminal's Ctrl-C reaches them too, but it is their parent who ends them: it is their `terminate` that they save at.
+    A terminal's Ctrl-C reaches them too, but it is their parent who ends them: they save when it says so.
     """
     came = threading.Event()
     before = {s: signal.signal(s, lambda *_: came.set()) for s in (signal.SIGINT, signal.SIGTERM)}

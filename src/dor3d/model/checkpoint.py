@@ -12,6 +12,8 @@ from torch import Tensor
 
 from dor3d.errors import ModelError
 from dor3d.files import write_whole
+from dor3d.model.base import Network
+from dor3d.model.locator import Locator, LocatorConfig
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.text import parse_json
 
@@ -69,14 +71,32 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def load_model(folder: Path) -> HandNet:
     """The network of a run folder (or of the folder that a .safetensors file lies in), on the CPU in eval mode."""
-    path = Path(folder)
-    weights = path if path.suffix == ".safetensors" else path / WEIGHTS
-    net = HandNet(ModelConfig.from_json(read_config(weights.parent)["model"]))
+    weights = _weights_of(folder)
+    raw = read_config(weights.parent)
+    if raw.get("task", "pose") != "pose":
+        raise ModelError(f"{folder} holds a network that finds hands", expected="one that reads joints off crops")
+    net = HandNet(ModelConfig.from_json(raw["model"]))
     load_weights(net, weights)
     return net.eval()
 
 
-def load_weights(net: HandNet, source: Path) -> None:
+def load_locator(folder: Path) -> Locator:
+    """The locator of a run folder, as `load_model` does it for networks that read joints."""
+    weights = _weights_of(folder)
+    raw = read_config(weights.parent)
+    if raw.get("task") != "locate":
+        raise ModelError(f"{folder} holds no network that finds hands", fix="Train one: dor3d train locator.")
+    net = Locator(LocatorConfig.from_json(raw["locator"]))
+    load_weights(net, weights)
+    return net.eval()
+
+
+def _weights_of(folder: Path) -> Path:
+    path = Path(folder)
+    return path if path.suffix == ".safetensors" else path / WEIGHTS
+
+
+def load_weights(net: Network, source: Path) -> None:
     """Copy a safetensors file's (or a run folder's) weights into a network of the same shape; raises ModelError."""
     path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
     tensors, _ = read_tensors(path)
@@ -84,7 +104,7 @@ def load_weights(net: HandNet, source: Path) -> None:
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     if missing or foreign:
         got = f"{len(missing)} missing ({', '.join(missing[:3])}), {len(foreign)} foreign ({', '.join(foreign[:3])})"
-        raise ModelError(f"{path} belongs to another network than {net.config.backbone}", got=got)
+        raise ModelError(f"{path} belongs to another network than {net.name}", got=got)
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             got, expected = tuple(tensor.shape), tuple(own[name].shape)

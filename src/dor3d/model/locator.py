@@ -5,8 +5,9 @@ A heatmap of hands' middles and what is known at each of its cells, as in Center
 it at every cell, which is what lets it see near and far hands of any camera.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from dor3d.errors import ModelError
 from dor3d.geometry.grid import MIDDLE_MM
+from dor3d.model.base import Network, config_from_json, config_to_json
 
 _NEAR_MM, _FAR_MM = 100.0, 4000.0
 _HAND_MM: Final = 100.0  # of a hand's apparent size
@@ -40,6 +42,15 @@ class LocatorConfig:
         if self.width < 1 or self.merged < 1:
             raise ModelError("A locator needs channels", got=self)
 
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` gives the same config back."""
+        return config_to_json(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "LocatorConfig":
+        """Raises ModelError for fields that are unknown or of the wrong kind."""
+        return config_from_json(cls, raw)
+
 
 class Sights(NamedTuple):
     """What every cell says.
@@ -57,7 +68,7 @@ class Sights(NamedTuple):
     depth: Float[Tensor, "b h w"]
 
 
-class Locator(nn.Module):
+class Locator(Network):
     """Depth on the coarse grid to sights.
 
     Args:
@@ -79,6 +90,15 @@ class Locator(nn.Module):
         self.answers = nn.Conv2d(config.merged, 5, 1)
         if self.answers.bias is not None:
             nn.init.constant_(self.answers.bias[:1], _RARE)
+
+    @property
+    def name(self) -> str:
+        """There is one kind."""
+        return "locator"
+
+    def outputs(self) -> list[nn.Module]:
+        """The layer that answers."""
+        return [self.answers]
 
     def forward(self, depth: Float[Tensor, "b 1 y x"], pitch: Float[Tensor, "b"]) -> Sights:
         """Readings in mm (0: none) and the angle (rad) between neighbouring cells, to what each 4 x 4 cells say."""

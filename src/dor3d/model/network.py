@@ -5,21 +5,20 @@ and concatenated to the depth (section 3.1), so a caller hands over a one-channe
 channels, are not the paper's: a small network learns from fewer samples with them (docs/log.md).
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dor3d.errors import ModelError
-from dor3d.fields import read_as
 from dor3d.model.backbone import Trunk, reparameterised
+from dor3d.model.base import Network, config_from_json, config_to_json
 from dor3d.model.heads.coordinate import CoordinateHead
 from dor3d.model.heads.heatmap import HeatmapHead
 from dor3d.model.heads.offset import OffsetHead
@@ -135,25 +134,15 @@ class ModelConfig:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same config back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return config_to_json(self)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ModelConfig":
         """Raises ModelError for fields that are unknown or of the wrong kind."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(raw) - known):
-            raise ModelError("Unknown fields in a model's config", got=unknown, expected=sorted(known))
-        types = get_type_hints(cls)
-        values = dict[str, Any]()
-        for name, value in raw.items():
-            try:
-                values[name] = read_as(value, types[name])
-            except (ValueError, TypeError):
-                raise ModelError(f"A model's config has a wrong {name}", got=repr(value)) from None
-        return cls(**values)
+        return config_from_json(cls, raw)
 
 
-class HandNet(nn.Module):
+class HandNet(Network):
     """Backbone, coordinate maps, head and decode.
 
     Args:
@@ -185,6 +174,15 @@ class HandNet(nn.Module):
         if self.kind is None:
             return prediction
         return prediction._replace(kind=self.kind(last.mean((2, 3))).float())
+
+    @property
+    def name(self) -> str:
+        """Its backbone's."""
+        return self.config.backbone
+
+    def outputs(self) -> list[nn.Module]:
+        """The head's layers that answer."""
+        return self.head.outputs()
 
     def maps(self, crop: Float[Tensor, "b 1 s s"]) -> Maps:
         """What the head reads."""

@@ -51,6 +51,20 @@ def locator_loss(said: Sights, batch: RoomBatch) -> LocatorLoss:
     return LocatorLoss(heat + _SIDE * side + _OFFSET * offset + _DEPTH * depth, heat, side, offset, depth)
 
 
+def at_hands(said: Sights, batch: RoomBatch) -> Float[Tensor, ""]:
+    """The mean distance (mm) between hands that are asked for and what the cells of their middles say of them."""
+    spots, apart = _spots(said, batch)
+    cell = spots.flatten(2).argmax(2)[:, :, None]  # of each hand
+    off = torch.stack(
+        [(said.offset[:, None, i] - apart[:, :, i]).flatten(2).gather(2, cell)[..., 0] for i in (0, 1)], 2
+    )
+    z = batch.hands[:, :, 2].clamp(min=1.0)
+    told = MIDDLE_MM * said.depth[:, None].expand_as(spots).flatten(2).gather(2, cell)[..., 0].exp()
+    plane = off * (z * batch.pitch[:, None])[..., None]
+    error = torch.cat([plane, (told - z)[..., None]], 2).norm(dim=2)
+    return (error * batch.asked).sum() / batch.asked.sum().clamp(min=1)
+
+
 def _spots(said: Sights, batch: RoomBatch) -> tuple[Float[Tensor, "b n h w"], Float[Tensor, "b n 2 h w"]]:
     """A spot about each hand's middle, 1 at its own cell; and how far every cell's middle is from it (grid cells)."""
     height, width = said.heat.shape[1:]

@@ -91,7 +91,7 @@ def train(
         if fabric.is_global_zero:
             drop_metrics_after(out, done)
         size = f"{parameter_count(run.net) / 1e6:.2f} M parameters"
-        display.say(f"{config.model.backbone}: {size} on {fabric.world_size} x {fabric.device.type}, to {out}")
+        display.say(f"{run.net.name}: {size} on {fabric.world_size} x {fabric.device.type}, to {out}")
         loop = _Loop(run, sources, out, display, stop)
         try:
             return loop.go(done)
@@ -222,10 +222,11 @@ class _Loop:
             return None
         found = measure(self.run, self.sources.validation, self.config.validation)
         mm = found.error_mm
-        self._note(done, {"validation_mm": mm, "validation_samples": found.samples})
+        more = {f"validation_{name}": value for name, value in found.more.items()}
+        self._note(done, {"validation_mm": mm, "validation_samples": found.samples, **more})
         self.display.say(f"step {done}: {mm:.2f} mm on {found.samples} held-out samples")
         if self.watch and found.shown:
-            self.watch.pictures(done, *found.shown, self.config.model.joints, mm_per_pixel=found.mm_per_pixel)
+            self.watch.picture(done, self.run.task.sheet(found.shown, self.watch.title(done)))
         if self.store:
             self.store.best(mm, done, self.run.weights(), {"config": json.dumps(self.config.to_json())})
         return mm

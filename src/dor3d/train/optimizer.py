@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dor3d.model.network import HandNet
+from dor3d.model.base import Network
 from dor3d.train.recipes import TrainConfig
 
 _MOMENTUM: Final = 0.95
@@ -22,11 +22,11 @@ _ROUNDS: Final = 5
 _SMALLEST: Final = 16  # a matrix with fewer rows or columns has little to orthogonalise
 
 
-def make_optimizer(net: HandNet, config: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(net: Network, config: TrainConfig) -> torch.optim.AdamW:
     """The optimizer that a config names; groups carry `scale`, their learning rate's ratio to the config's."""
     if config.optimizer == "adamw":
         return torch.optim.AdamW(_groups(net, config, {}), lr=config.lr, fused=True)
-    answers = {id(p) for layer in net.head.outputs() for p in layer.parameters()}
+    answers = {id(p) for layer in net.outputs() for p in layer.parameters()}
     hidden = {id(p): axis for p, axis in matrices(net) if id(p) not in answers}
     return Muon(_groups(net, config, hidden), lr=config.lr, fused=True)
 

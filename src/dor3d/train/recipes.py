@@ -12,10 +12,13 @@ from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.sources import SetOptions
 from dor3d.errors import InputError
 from dor3d.fields import read_as
+from dor3d.model.locator import LocatorConfig
 from dor3d.model.network import ModelConfig
 from dor3d.train.losses import LossName, Weights
 
 Schedule = Literal["cosine", "paper"]
+TaskName = Literal["pose", "locate"]
+_NESTED: Final = ("model", "locator", "data")
 # weights of losses that some heads alone can be taught by
 _TAUGHT: Final = {
     "dense_weight": ("offset", "pixel-offset", "heatmap"),
@@ -28,9 +31,12 @@ class TrainConfig:
     """Everything that decides a run. Two runs of one config on one machine give the same weights.
 
     Attributes:
-        model: the network.
+        model: the network that reads joints off crops.
         data: what the caller's factory turns into sources of samples; the loop never looks inside.
         recipe: the name of the recipe that this began as.
+        task: `pose`, joints from crops; or `locate`, where hands are in whole frames: what `locator` says is trained
+            then, and neither `model` nor what is said of losses counts.
+        locator: the network that finds hands.
         seed: of the initial weights, the data and stochastic depth.
         samples: samples to train on; `steps` = samples / batch unless given.
         epochs: how often to go through data that has an end, instead of `samples`.
@@ -66,6 +72,8 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: dict[str, Any] = field(default_factory=dict)
     recipe: str = ""
+    task: TaskName = "pose"
+    locator: LocatorConfig = field(default_factory=LocatorConfig)
     seed: int = 0
     samples: int = 100_000
     epochs: int = 0
@@ -149,16 +157,17 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same config back."""
         flat = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"format": 1, **flat, "model": self.model.to_json()}
+        return {"format": 1, **flat, "model": self.model.to_json(), "locator": self.locator.to_json()}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "TrainConfig":
         """Raises InputError for fields that are unknown or of the wrong kind, ModelError for an unusable model."""
-        fields = {k: v for k, v in raw.items() if k not in ("format", "model", "data")}
+        fields = {k: v for k, v in raw.items() if k not in ("format", *_NESTED)}
         for name in fields:
             _check_known(name, [f.name for f in dataclasses.fields(cls)])
         own = {name: _convert(name, value, _types(cls)[name]) for name, value in fields.items()}
-        return cls(**own, model=ModelConfig.from_json(raw.get("model", {})), data=dict(raw.get("data", {})))
+        model, locator = ModelConfig.from_json(raw.get("model", {})), LocatorConfig.from_json(raw.get("locator", {}))
+        return cls(**own, model=model, locator=locator, data=dict(raw.get("data", {})))
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {}
@@ -273,6 +282,22 @@ def folder() -> TrainConfig:
     return dataclasses.replace(config, data=data, epochs=30, lr=4e-4, matrix_lr=0.01, warmup=100)
 
 
+@recipe("locator")
+def locator() -> TrainConfig:
+    """The network that finds hands in whole frames, on rendered rooms. All of it our choice."""
+    return TrainConfig(
+        task="locate",
+        data={"kind": "rooms"},
+        samples=300_000,
+        batch=32,
+        optimizer="muon",
+        lr=2e-3,
+        matrix_lr=0.02,
+        weight_decay=0.01,
+        validation=1024,
+    )
+
+
 def _on_set(name: str, *, split: str = "", rotation_deg: float = 180.0) -> TrainConfig:
     """Preset `paper` on a benchmark; epochs, augmentation, cube and the ends of the schedule are our choice."""
     benchmark = BENCHMARKS[name]
@@ -307,27 +332,33 @@ def _paper(backbone: str) -> TrainConfig:
 def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     """The config with fields replaced.
 
-    Keys are fields of TrainConfig (`lr`), of the model (`backbone` or `model.backbone`) or of the data (`data.sensor`,
-    or `root`, where the recipe names it); values are of the field's type, or text that reads as it. Data keys are the
-    data's to check. `preset` stands for the fields of one of PRESETS; others given beside it win.
+    Keys are fields of TrainConfig (`lr`), of the model (`backbone` or `model.backbone`), of the locator
+    (`locator.width`) or of the data (`data.sensor`, or `root`, where the recipe names it); values are of the field's
+    type, or text that reads as it. Data keys are the data's to check. `preset` stands for the fields of one of PRESETS;
+    others given beside it win.
 
     Raises InputError for unknown keys, with those that look alike, and for values of the wrong type.
     """
     changes = {**_preset(changes), **{key: value for key, value in changes.items() if key != "preset"}}
-    own, model, data = dict[str, Any](), dict[str, Any](), dict[str, Any]()
-    own_names, model_names = _names(TrainConfig) - {"model", "data", "recipe"}, _names(ModelConfig)
+    own, model, data, locator = ({} for _ in range(4))
+    own_names, model_names = _names(TrainConfig) - {*_NESTED, "recipe"}, _names(ModelConfig)
     for key, value in changes.items():
         name = key.replace("-", "_")
         if name.startswith("data.") or name in config.data:
             data[name.removeprefix("data.")] = _literal(value)
         elif name in own_names:
             own[name] = _convert(key, value, _types(TrainConfig)[name])
+        elif name.startswith("locator."):
+            bare = name.removeprefix("locator.")
+            _check_known(bare, sorted(_names(LocatorConfig)), key)
+            locator[bare] = _convert(key, value, _types(LocatorConfig)[bare])
         else:
             bare = name.removeprefix("model.")
             _check_known(bare, [*own_names, *model_names], key)
             model[bare] = _convert(key, value, _types(ModelConfig)[bare])
     new_model = dataclasses.replace(config.model, **model)
-    return dataclasses.replace(config, **own, model=new_model, data={**config.data, **data})
+    new_locator = dataclasses.replace(config.locator, **locator)
+    return dataclasses.replace(config, **own, model=new_model, locator=new_locator, data={**config.data, **data})
 
 
 def _preset(changes: Mapping[str, Any]) -> dict[str, Any]:

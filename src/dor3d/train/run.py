@@ -5,19 +5,20 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dor3d.data.batch import KINDS, Batch
+from dor3d.data.batch import Samples
 from dor3d.errors import Dor3dError
+from dor3d.model.base import Network
 from dor3d.model.checkpoint import write_tensors
-from dor3d.model.network import HandNet, ModelConfig
-from dor3d.train.losses import hand_loss
+from dor3d.train.locating import LocateTask
 from dor3d.train.optimizer import make_optimizer
+from dor3d.train.pose import PoseTask
 from dor3d.train.recipes import TrainConfig
 from dor3d.train.state import Average, learning_rate, start_weights
 from dor3d.train.stream import Share
+from dor3d.train.task import Task
 
 
 class NonFiniteLossError(Dor3dError, ArithmeticError):
@@ -37,12 +38,12 @@ class Run:
 
     def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, init: Path | None, *, resumed: bool) -> None:
         self.config, self.fabric, self.out = config, fabric, out
+        self.task = task_of(config)
         torch.manual_seed(config.seed)
-        net = HandNet(config.model, pretrained=init is None and _begin(config, resumed=resumed))
+        net = self.task.network(init is None and _begin(config, resumed=resumed))
         start_weights(net, init)
         self.layout = memory_layout(net, fabric.device)
         self.net = _with_norms(net.to(memory_format=self.layout), fabric)
-        self.discretisations = config.model.discretisations()
         self.average = Average(self.net, config.ema) if config.ema else None
         self.optimizer = make_optimizer(self.net, config)
         ready = torch.compile(self.net) if config.compile else self.net
@@ -73,10 +74,10 @@ class Run:
         torch.manual_seed(self.config.seed * 1_000_003 + number + _RANKS * self.fabric.global_rank)  # stochastic depth
         batch, mine = self._batch(share)
         sums: dict[str, Tensor] = {}
-        parts = _split(batch, self.config.accumulate)
+        parts = batch.chunk(self.config.accumulate)
         self.optimizer.zero_grad(set_to_none=True)
         for i, part in enumerate(parts):
-            weight = len(part.points) if mine else 0
+            weight = part.samples if mine else 0
             with self.fabric.no_backward_sync(self.module, enabled=i < len(parts) - 1):
                 numbers = self._backward(part, weight * self.fabric.world_size / valid)
             for name, value in numbers.items():
@@ -85,34 +86,19 @@ class Run:
         self._update(number, batch)
         return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
 
-    def _batch(self, share: Share) -> tuple[Batch, int]:
-        """The share on the device; one empty crop of no weight where there is none, since all processes must step."""
+    def _batch(self, share: Share) -> tuple[Samples, int]:
+        """The share on the device; an empty sample of no weight where there is none, since all processes must step."""
         if share.data is None:
-            model = self.config.model
-            crop = torch.ones(1, 1, model.size, model.size, device=self.fabric.device)
-            return Batch(crop, torch.zeros(1, len(model.joints), 3, device=self.fabric.device)), 0
+            return self.task.nothing(self.fabric.device), 0
         batch = share.data.on(self.fabric.device)
-        return batch._replace(crop=batch.crop.to(memory_format=self.layout)), len(batch.points)
+        return batch, batch.samples
 
-    def _backward(self, batch: Batch, weight: float) -> dict[str, Tensor]:
-        model = self.config.model
-        prediction = self.module(batch.crop)
-        loss = hand_loss(
-            prediction,
-            batch.points,
-            self.discretisations,
-            kind=self.config.loss,
-            labels=model.labels,
-            mm_per_pixel=model.cube_mm[0] / model.size,
-            weights=self.config.loss_weights,
-            shown=batch.kind,
-        )
-        self.fabric.backward(loss.total * weight)
-        mm = _error_mm(prediction.points.detach(), batch, model)
-        parts = {"loss": loss.total, **loss._asdict(), "error_mm": mm}
-        return {name: value.detach() for name, value in parts.items() if name != "total"}
+    def _backward(self, batch: Samples, weight: float) -> dict[str, Tensor]:
+        numbers = self.task.numbers(self.module, batch, self.layout)
+        self.fabric.backward(numbers["loss"] * weight)
+        return {name: value.detach() for name, value in numbers.items()}
 
-    def _update(self, number: int, batch: Batch) -> None:
+    def _update(self, number: int, batch: Samples) -> None:
         rate = learning_rate(self.config, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -129,7 +115,7 @@ class Run:
         if self.average:
             self.average.update(self.net)
 
-    def _check(self, value: Tensor | None, number: int, batch: Batch) -> None:
+    def _check(self, value: Tensor | None, number: int, batch: Samples) -> None:
         if value is None or torch.isfinite(value):
             return
         path = self.out / f"bad-step-{number}-of-{self.fabric.global_rank}.safetensors"
@@ -140,7 +126,7 @@ class Run:
             fix=f"The last checkpoint is unharmed, the batch lies in {path}. Try a lower lr, a longer warmup, or clip.",
         )
 
-    def final(self) -> HandNet:
+    def final(self) -> Network:
         """The network that a run leaves: with averaged weights if it keeps them."""
         if not self.average:
             return self.net
@@ -167,20 +153,12 @@ def _norm(net: nn.Module) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None])
 
 
-def _split(batch: Batch, parts: int) -> list[Batch]:
-    each = [t.chunk(parts) for t in batch if t is not None]
-    return [Batch(*some) for some in zip(*each, strict=True)]
+def task_of(config: TrainConfig) -> Task:
+    """What a config's run learns."""
+    return LocateTask(config) if config.task == "locate" else PoseTask(config)
 
 
-def _error_mm(points: Float[Tensor, "b a 3"], batch: Batch, config: ModelConfig) -> Float[Tensor, ""]:
-    """The mean error on what shows a right hand; 0 where nothing does."""
-    if batch.kind is None:
-        return error_mm(points, batch.points, config)
-    right = batch.kind == KINDS.index("right")
-    return error_mm(points[right], batch.points[right], config).nan_to_num()
-
-
-def _with_norms(net: HandNet, fabric: Fabric) -> HandNet:
+def _with_norms(net: Network, fabric: Fabric) -> Network:
     """Batch statistics over all processes on GPUs; torch's layer for that refuses CPU tensors."""
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)  # pyright: ignore[reportReturnType]
@@ -200,9 +178,3 @@ def memory_layout(net: nn.Module, device: torch.device) -> torch.memory_format:
         if conv.kernel_size == (1, 1) and max(conv.stride) > 1 and conv.in_channels // conv.groups < 16:
             return torch.contiguous_format
     return torch.channels_last
-
-
-def error_mm(points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"], config: ModelConfig) -> Float[Tensor, ""]:
-    """Mean distance in mm, with pixels taken at the cube's scale: a crop's true mm differ by its perspective alone."""
-    scale = config.cube_mm[0] / config.size
-    return ((points - target) * points.new_tensor([scale, scale, 1.0])).norm(dim=-1).mean()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dor3d.errors import InputError, ModelError
 from dor3d.files import write_whole
+from dor3d.model.base import Network
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_weights, read_config, write_json, write_tensors
-from dor3d.model.network import HandNet
 from dor3d.train.checkpoints import Checkpoints, State
 from dor3d.train.recipes import TrainConfig
 from dor3d.train.record import run_record
@@ -163,7 +163,7 @@ def _step_of(line: str) -> float:
         return float("inf")  # a line cut short by a kill
 
 
-def start_weights(net: HandNet, init: Path | None) -> None:
+def start_weights(net: Network, init: Path | None) -> None:
     """Load the weights to begin from, if any are given."""
     if init is not None:
         load_weights(net, init)

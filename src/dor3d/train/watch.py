@@ -8,13 +8,13 @@ import importlib.util
 import json
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
 
 from dor3d.errors import InputError, MissingExtraError
@@ -22,7 +22,6 @@ from dor3d.files import write_whole
 from dor3d.train.state import METRICS
 from dor3d.viz.overlay import png
 from dor3d.viz.report import SAMPLES, SHEETS, sheet_name
-from dor3d.viz.sheet import sample_sheet
 
 TENSORBOARD: Final = "tensorboard"
 _WANDB_ID: Final = "wandb-id.txt"  # by which a resumed run goes on in the same place
@@ -92,30 +91,15 @@ class Watch:
         for board in self._boards:
             board.numbers(step, values)
 
-    def pictures(
-        self,
-        step: int,
-        crops: Float[ndarray, "n s s"],
-        true_points: Float[ndarray, "n a 3"],
-        predicted_points: Float[ndarray, "n a 3"],
-        joints: Sequence[str],
-        *,
-        mm_per_pixel: float,
-    ) -> Path:
-        """Draw samples onto a sheet and keep it; returns its file. Eight crops make two rows.
+    def title(self, step: int) -> str:
+        """Of a sheet of samples."""
+        return f"step {step:,} of {self.total:,}"
 
-        Args:
-            step: how many were done.
-            crops: the network's input, depth normalised to [-1, 1].
-            true_points: crop points (px, px, mm).
-            predicted_points: likewise.
-            joints: their names.
-            mm_per_pixel: the cube's side over the crop's.
+    def picture(self, step: int, sheet: UInt8[ndarray, "h w 3"]) -> Path:
+        """Keep a sheet of samples (RGB) as they are after so many steps; returns its file.
 
-        Raises InputError when there is no crop or the sheet cannot be written.
+        Raises InputError when it cannot be written.
         """
-        title = f"step {step:,} of {self.total:,}"
-        sheet = sample_sheet(crops, true_points, predicted_points, joints, mm_per_pixel=mm_per_pixel, title=title)
         path = write_whole(self.folder / SAMPLES / sheet_name(step), png(sheet))
         for board in self._boards:
             board.picture(step, sheet)
