@@ -35,7 +35,7 @@ def main() -> None:
     predictor = Predictor(args.model, camera, hand=args.hand, passes=args.passes, threads=args.threads)
     for depth in frames:
         predictor(depth)
-    predictor.network_s = 0.0
+    predictor.looker.network_s = 0.0
     times = _timed(predictor, frames, args.seconds)
     network = predictor.network_s / len(times)
     print(f"{len(frames)} frames of {frames[0].shape[1]}x{frames[0].shape[0]}, {len(times)} predictions")

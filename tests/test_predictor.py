@@ -11,7 +11,7 @@ from tiny_onnx import CUBE_MM, SIZE, hand_frame, tiny_model
 from dor3d.errors import CameraError, Dor3dError, FrameError, InputError, ModelError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.predict import Predictor
-from dor3d.predict.predictor import confidence
+from dor3d.predict.look import confidence
 from dor3d.runtime.card import ModelCard, find_model
 from dor3d.runtime.onnx import CropOutput, OnnxModel
 from dor3d.skeleton import JOINTS
@@ -33,7 +33,15 @@ def test_a_hand_has_everything_in_its_place(model):
     np.testing.assert_allclose(CAMERA.project(hand.joints_mm), hand.joints_px, atol=1e-9)
     np.testing.assert_allclose(hand.joints_mm[:, 2], hand.center_mm[2] - 10)
     again = json.loads(json.dumps(hand.to_json()))
-    assert set(again) == {"handedness", "confidence", "center_mm", "joints_mm", "joints_px", "std_mm"}
+    assert set(again) == {
+        "handedness",
+        "handedness_confidence",
+        "confidence",
+        "center_mm",
+        "joints_mm",
+        "joints_px",
+        "std_mm",
+    }
     assert np.shape(again["joints_mm"]) == (21, 3)
 
 
@@ -69,12 +77,13 @@ def test_a_mirrored_frame_gives_the_other_hand_mirrored(model):
 
 def test_the_user_can_say_which_hand_it_is(model):
     for side in ("left", "right"):
-        assert Predictor(model, CAMERA, hand=side)(hand_frame())[0].handedness == side
+        (hand,) = Predictor(model, CAMERA, hand=side)(hand_frame())
+        assert (hand.handedness, hand.handedness_confidence) == (side, 1.0)
 
 
 def test_auto_takes_the_hand_that_the_network_is_surer_of(model):
     (hand,) = Predictor(model, CAMERA, passes=1)(hand_frame(), (60.0, -20.0, 500.0))  # the hand fills the left side
-    assert hand.handedness == "right"
+    assert hand.handedness == "right" and 0.5 < hand.handedness_confidence < 1
     (hand,) = Predictor(model, CAMERA, passes=1)(hand_frame(), (-60.0, -20.0, 500.0))
     assert hand.handedness == "left"
 

@@ -53,7 +53,7 @@ def run(out: Path, model: str = "compact", frames: Path = FRAMES) -> Path:
     demo = load_frames(frames)
     predictor = Predictor(model, demo.camera)
     predictor(demo.depth[0])  # the first call is slower than all others
-    predictor.network_s = 0.0
+    predictor.looker.network_s = 0.0
     begin = time.perf_counter()
     found = [predictor(depth) for depth in demo.depth]
     spent = time.perf_counter() - begin

@@ -1,6 +1,6 @@
 """The predictor: a depth frame in, hands in millimetres out. NumPy in, NumPy out; no files, no drawing."""
 
-import time
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,14 @@ from numpy import ndarray
 
 from dor3d.errors import InputError
 from dor3d.frames import check_frame, point_in_frame
-from dor3d.geometry import CropBox, Pinhole
-from dor3d.geometry.crop import center_of_joints
+from dor3d.geometry import Pinhole
 from dor3d.predict.locate import locate
-from dor3d.runtime.onnx import CropModel, CropOutput, OnnxModel
+from dor3d.predict.look import Look, Looker, Place
+from dor3d.runtime.onnx import CropModel, OnnxModel
 
 Side = Literal["auto", "left", "right"]
-_HALF_SURE_MM: Final = 15.0  # mean standard deviation at which the confidence is one half
-_NEAREST_MM: Final = 20.0  # no joint and no crop's centre is nearer to the camera
-_LEAST_SURFACE: Final = 0.005  # share of a crop that must show something inside the cube
+_SPREAD: Final = 8.0  # log-odds of a side for each of its spreads that the other side's is larger by
+_SUREST: Final = 6.0  # log-odds of a side
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Hand:
 
     Attributes:
         handedness: "left" or "right".
+        handedness_confidence: that it is that one, 0.5 for a guess; 1 where the user said it.
         confidence: 0 to 1, falling with the mean of `std_mm` (not calibrated).
         center_mm: centre of the crop that the joints were read from (3), camera frame.
         joints_mm: [A, 3] in the camera frame, in the order of the model's joints.
@@ -37,6 +37,7 @@ class Hand:
     """
 
     handedness: Literal["left", "right"]
+    handedness_confidence: float
     confidence: float
     center_mm: Float[ndarray, "3"]
     joints_mm: Float[ndarray, "a 3"]
@@ -47,6 +48,7 @@ class Hand:
         """A JSON object, rounded to 0.001 mm and pixels."""
         return {
             "handedness": self.handedness,
+            "handedness_confidence": round(self.handedness_confidence, 4),
             "confidence": round(self.confidence, 4),
             "center_mm": np.round(self.center_mm, 3).tolist(),
             "joints_mm": np.round(self.joints_mm, 3).tolist(),
@@ -88,7 +90,12 @@ class Predictor:
         self.hand: Side = hand
         self.passes = passes
         self.cube_mm = _cube(cube_mm, self.model.card.cube_mm)
-        self.network_s = 0.0  # time spent in the network so far
+        self.looker = Looker(self.model, self.camera, self.cube_mm)
+
+    @property
+    def network_s(self) -> float:
+        """Time spent in the network so far."""
+        return self.looker.network_s
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -108,64 +115,76 @@ class Predictor:
         Raises FrameError for what is no depth frame, CameraError for one of another camera's size, and InputError for a
         centre off the image.
         """
-        check_frame(depth, self.camera)
-        unit = 1.0 if depth.dtype.kind == "f" else self.camera.depth_unit_mm
+        unit = self.checked(depth)
         if center_mm is not None:
             point_in_frame(center_mm, self.camera, depth.shape)
-            starts = [(float(center_mm[0]), float(center_mm[1]), float(center_mm[2]))]
+            starts: list[Place] = [(float(center_mm[0]), float(center_mm[1]), float(center_mm[2]))]
         else:
-            starts = [place.center_mm for place in locate(depth, self.camera, unit)]
-        hands = [self._hand(depth, unit, start) for start in starts]
-        return [hand for hand in hands if hand is not None]
+            starts = self.find(depth, unit)
+        seen = [self.look(depth, unit, start) for start in starts]
+        return [hand_of(*one) for one in seen if one is not None]
 
-    def _hand(self, depth: Num[ndarray, "h w"], unit_mm: float, center: tuple[float, float, float]) -> Hand | None:
-        """Look `passes` times, from this centre on; None when the crop shows nothing."""
-        sides = (False, True) if self.hand == "auto" else (self.hand == "left",)
-        box = self._box(center, mirrored=sides[0])
-        crop = box.image(depth, unit_mm)
-        if (crop < 1).mean() < _LEAST_SURFACE:
-            return None
-        # a mirrored crop is the crop, mirrored: p -> S - p sends column j to column S - 1 - j
-        crops = np.stack([crop, crop[:, ::-1]] if len(sides) == 2 else [crop])
-        output = self._run(crops)
-        best = int(output.sigma.mean((1, 2)).argmin())
-        box = self._box(center, mirrored=sides[best])
-        points, sigma = output.points[best], output.sigma[best]
+    def checked(self, depth: Num[ndarray, "h w"]) -> float:
+        """Millimetres per unit of a frame; raises FrameError or CameraError for one that cannot be used."""
+        check_frame(depth, self.camera)
+        return 1.0 if depth.dtype.kind == "f" else self.camera.depth_unit_mm
+
+    def find(self, depth: Num[ndarray, "h w"], unit_mm: float) -> list[Place]:
+        """Where hands may be."""
+        return [place.center_mm for place in locate(depth, self.camera, unit_mm)]
+
+    def look(self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place) -> tuple[Look, float] | None:
+        """Look `passes` times, from this centre on; returns the last look and the log-odds of a right hand.
+
+        None where there is nothing to be seen.
+        """
+        if self.hand == "auto":
+            pair = self.looker.both(depth, unit_mm, start)
+            if pair is None:
+                return None
+            right = right_of(pair)
+            look = pair[0] if right >= 0 else pair[1]
+        else:
+            right = math.inf if self.hand == "right" else -math.inf
+            (look,) = self.looker.many(depth, unit_mm, [(start, self.hand == "left")])
         for _ in range(self.passes - 1):
-            x, y, z = center_of_joints(box.to_camera(points)).tolist()
-            box = self._box((x, y, max(z, _NEAREST_MM)), mirrored=box.mirrored)
-            output = self._run(box.image(depth, unit_mm)[None])
-            points, sigma = output.points[0], output.sigma[0]
-        return self._read(box, points, sigma)
-
-    def _box(self, center: tuple[float, float, float], *, mirrored: bool) -> CropBox:
-        return CropBox(self.camera, center, self.cube_mm, self.model.card.size, mirrored=mirrored)
-
-    def _run(self, crops: Float[ndarray, "b s s"]) -> CropOutput:
-        begin = time.perf_counter()
-        output = self.model(crops[:, None])
-        self.network_s += time.perf_counter() - begin
-        return output
-
-    def _read(self, box: CropBox, points: Float[ndarray, "a 3"], sigma: Float[ndarray, "a 3"]) -> Hand:
-        front = np.array([-np.inf, -np.inf, _NEAREST_MM - box.near_mm])
-        joints = box.to_camera(np.maximum(points, front))  # a cube may reach behind the camera, a hand does not
-        # a pixel of the crop is worth more mm behind the centre than before it: rays spread
-        plane = box.mm_per_pixel * joints[:, 2:] / box.center_mm[2]
-        std = np.sqrt((np.square(sigma[:, :2] * plane).sum(-1) + np.square(sigma[:, 2])) / 3)
-        return Hand(
-            "left" if box.mirrored else "right",
-            confidence(float(std.mean())),
-            np.array(box.center_mm),
-            joints,
-            self.camera.project(joints),
-            std,
-        )
+            if look is None:
+                return None
+            (look,) = self.looker.many(depth, unit_mm, [(look.middle_mm, look.box.mirrored)])
+        return None if look is None else (look, right)
 
 
-def confidence(std_mm: float) -> float:
-    """Between 1 (no spread) and 0, falling with the mean standard deviation (mm): 1 / (1 + (std / 15)^2)."""
-    return 1.0 / (1.0 + (std_mm / _HALF_SURE_MM) ** 2)
+def hand_of(look: Look, right: float) -> Hand:
+    """What was seen, as users get it.
+
+    Args:
+        look: at the hand.
+        right: log-odds of a right hand; infinite where it is known.
+    """
+    camera, mine = look.box.camera, -right if look.box.mirrored else right
+    return Hand(
+        "left" if look.box.mirrored else "right",
+        1 / (1 + math.exp(-min(max(mine, -50.0), 50.0))),
+        look.confidence,
+        np.array(look.box.center_mm),
+        look.joints_mm,
+        camera.project(look.joints_mm),
+        look.std_mm,
+    )
+
+
+def right_of(pair: tuple[Look, Look]) -> float:
+    """Log-odds of a right hand from a look for one and one for a left hand at the same place.
+
+    What the network tells of the two is averaged; one that does not tell is surer of the joints of the right side.
+    """
+    plain, mirrored = pair
+    if plain.right is not None and mirrored.right is not None:
+        told = (plain.right + mirrored.right) / 2
+    else:
+        spreads = float(plain.std_mm.mean()), float(mirrored.std_mm.mean())
+        told = _SPREAD * (spreads[1] - spreads[0]) / max(min(spreads), 1e-6)
+    return min(max(told, -_SUREST), _SUREST)
 
 
 def _cube(given: float | tuple[float, float] | None, own: tuple[float, float]) -> tuple[float, float]:

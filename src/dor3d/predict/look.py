@@ -1,0 +1,124 @@
+"""One look of a network at a place in a frame: a crop, its joints, and what else the network says of it."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Num
+from numpy import ndarray
+
+from dor3d.geometry import CropBox, Pinhole
+from dor3d.geometry.crop import center_of_joints
+from dor3d.runtime.onnx import CropModel, CropOutput
+
+Place = tuple[float, float, float]
+_HALF_SURE_MM: Final = 15.0  # mean standard deviation at which the confidence is one half
+_NEAREST_MM: Final = 20.0  # no joint and no crop's centre is nearer to the camera
+_LEAST_SURFACE: Final = 0.005  # share of a crop that must show something inside the cube
+
+
+class Look(NamedTuple):
+    """What a network saw.
+
+    Attributes:
+        box: the crop that it looked at; mirrored where a left hand was to be seen.
+        joints_mm: [A, 3] in the camera frame.
+        std_mm: [A] root mean square over x, y and z of each joint's standard deviation.
+        hand: probability that there is one; 1 from networks that do not tell.
+        right: log-odds that what was there is a right hand; None from networks that do not tell.
+    """
+
+    box: CropBox
+    joints_mm: Float[ndarray, "a 3"]
+    std_mm: Float[ndarray, "a"]
+    hand: float
+    right: float | None
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: that there is a hand, and how sure the network is of its joints."""
+        return self.hand * confidence(float(self.std_mm.mean()))
+
+    @property
+    def middle_mm(self) -> Place:
+        """Where the next crop is centred, never too near to the camera."""
+        x, y, z = center_of_joints(self.joints_mm).tolist()
+        return x, y, max(z, _NEAREST_MM)
+
+
+class Looker:
+    """Crops frames of one camera and asks a network.
+
+    Args:
+        model: what is asked.
+        camera: of the frames.
+        cube_mm: in-plane side and depth of the crops' cube.
+    """
+
+    def __init__(self, model: CropModel, camera: Pinhole, cube_mm: tuple[float, float]) -> None:
+        self.model, self.camera, self.cube_mm = model, camera, cube_mm
+        self.network_s = 0.0  # time spent in the network so far
+
+    def both(self, depth: Num[ndarray, "h w"], unit_mm: float, center: Place) -> tuple[Look, Look] | None:
+        """A look for a right hand and one for a left hand at one place; None where it shows nothing."""
+        boxes = [self._box(center, mirrored=mirrored) for mirrored in (False, True)]
+        crop = boxes[0].image(depth, unit_mm)
+        if not shows_something(crop):
+            return None
+        # a mirrored crop is the crop, mirrored: p -> S - p sends column j to column S - 1 - j
+        first, second = self._read(boxes, self._run(np.stack([crop, crop[:, ::-1]])))
+        return first, second
+
+    def many(
+        self, depth: Num[ndarray, "h w"], unit_mm: float, places: Sequence[tuple[Place, bool]]
+    ) -> list[Look | None]:
+        """A look at each place, mirrored or not; None where it shows nothing."""
+        boxes = [self._box(center, mirrored=mirrored) for center, mirrored in places]
+        crops = [box.image(depth, unit_mm) for box in boxes]
+        some = [i for i, crop in enumerate(crops) if shows_something(crop)]
+        looks: list[Look | None] = [None] * len(boxes)
+        if some:
+            found = self._read([boxes[i] for i in some], self._run(np.stack([crops[i] for i in some])))
+            for i, look in zip(some, found, strict=True):
+                looks[i] = look
+        return looks
+
+    def _box(self, center: Place, *, mirrored: bool) -> CropBox:
+        return CropBox(self.camera, center, self.cube_mm, self.model.card.size, mirrored=mirrored)
+
+    def _run(self, crops: Float[ndarray, "b s s"]) -> CropOutput:
+        begin = time.perf_counter()
+        output = self.model(crops[:, None])
+        self.network_s += time.perf_counter() - begin
+        return output
+
+    def _read(self, boxes: Sequence[CropBox], output: CropOutput) -> list[Look]:
+        kinds = [None] * len(boxes) if output.kind is None else output.kind
+        parts = zip(boxes, output.points, output.sigma, kinds, strict=True)
+        return [_look(box, points, sigma, kind) for box, points, sigma, kind in parts]
+
+
+def _look(
+    box: CropBox, points: Float[ndarray, "a 3"], sigma: Float[ndarray, "a 3"], kind: Float[ndarray, "2"] | None
+) -> Look:
+    front = np.array([-np.inf, -np.inf, _NEAREST_MM - box.near_mm])
+    joints = box.to_camera(np.maximum(points, front))  # a cube may reach behind the camera, a hand does not
+    # a pixel of the crop is worth more mm behind the centre than before it: rays spread
+    plane = box.mm_per_pixel * joints[:, 2:] / box.center_mm[2]
+    std = np.sqrt((np.square(sigma[:, :2] * plane).sum(-1) + np.square(sigma[:, 2])) / 3)
+    if kind is None:
+        return Look(box, joints, std, 1.0, None)
+    hand, right = kind.tolist()
+    return Look(box, joints, std, 1 / (1 + math.exp(-min(max(hand, -50.0), 50.0))), -right if box.mirrored else right)
+
+
+def shows_something(crop: Float[ndarray, "s s"]) -> bool:
+    """Whether a normalised crop has any surface inside its cube worth a look."""
+    return bool((crop < 1).mean() >= _LEAST_SURFACE)
+
+
+def confidence(std_mm: float) -> float:
+    """Between 1 (no spread) and 0, falling with the mean standard deviation (mm): 1 / (1 + (std / 15)^2)."""
+    return 1.0 / (1.0 + (std_mm / _HALF_SURE_MM) ** 2)

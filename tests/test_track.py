@@ -1,0 +1,220 @@
+"""Following hands over a stream, with a network that sees a blob's middle: when it is lost, whose it is."""
+
+import numpy as np
+import pytest
+
+from dor3d.errors import CameraError, FrameError, InputError
+from dor3d.geometry import Pinhole
+from dor3d.predict import Predictor, Tracker
+from dor3d.runtime.card import ModelCard
+from dor3d.runtime.onnx import CropOutput
+from dor3d.skeleton import JOINTS
+
+CAMERA = Pinhole(287.0, 287.0, 160.0, 120.0, 320, 240)
+SIZE, CUBE = 48, (280.0, 300.0)
+RATE = 1 / 30
+# a hand's joints about its middle (px, px, mm), all of them apart
+SHAPE = np.stack([6 * np.cos(np.arange(21.0)), 8 * np.sin(np.arange(21.0)), 10 * np.cos(2 * np.arange(21.0))], 1)
+SHAPE -= (SHAPE.min(0) + SHAPE.max(0)) / 2
+
+
+class Blob:
+    """A stand-in network: joints about the middle of a disc, a hand where it is large, a right one by its thumb."""
+
+    card = ModelCard("blob", SIZE, CUBE, JOINTS)
+
+    def __init__(self, *, tells: bool = True) -> None:
+        self.tells, self.asked = tells, 0
+
+    def __call__(self, crops: np.ndarray) -> CropOutput:
+        self.asked += len(crops)
+        points, sigma, kind = (np.zeros((len(crops), *shape), np.float32) for shape in ((21, 3), (21, 3), (2,)))
+        for i, crop in enumerate(crops[:, 0]):
+            rows, columns = np.nonzero(crop < 1)
+            depth = (crop[rows, columns].mean() + 1) / 2 * CUBE[1]
+            points[i] = np.array([columns.mean() + 0.5, rows.mean() + 0.5, depth]) + SHAPE
+            sigma[i] = 0.2
+            kind[i] = (6.0 if len(rows) > 60 else -6.0, 4.0 * np.sign(((columns - columns.mean()) ** 3).mean()))
+        return CropOutput(points, sigma, kind if self.tells else None)
+
+
+class Sought(Predictor):
+    """Looks for hands where it is told to."""
+
+    places: tuple[tuple[float, float, float], ...] = ()
+    searches = 0
+
+    def find(self, depth: np.ndarray, unit_mm: float) -> list[tuple[float, float, float]]:
+        self.searches += 1
+        return list(self.places)
+
+
+def frame_with(*middles: tuple[float, float, float], radius: float = 40.0, thumb: int = 1) -> np.ndarray:
+    """Discs that face the camera, before a wall, with a thumb to the right, or to the left (-1)."""
+    v, u = np.mgrid[:240, :320]
+    frame = np.full((240, 320), 2500.0, np.float32)
+    for x, y, z in middles:
+        right, down = (u - CAMERA.cx) / CAMERA.fx * z - x, (v - CAMERA.cy) / CAMERA.fy * z - y
+        frame[np.hypot(right, down) < radius] = z
+        frame[np.hypot(right - 1.1 * thumb * radius, down) < 0.3 * radius] = z
+    return frame
+
+
+def sought(*places: tuple[float, float, float], model: Blob | None = None, **options: object) -> Sought:
+    predictor = Sought(model or Blob(), CAMERA, **options)
+    predictor.places = places
+    return predictor
+
+
+def middle(hand) -> np.ndarray:
+    return (hand.joints_mm.min(0) + hand.joints_mm.max(0)) / 2
+
+
+def test_a_moving_hand_is_followed_with_one_look_a_frame():
+    start, model = np.array([-100.0, 0.0, 500.0]), Blob()
+    predictor = sought(tuple(start), model=model)
+    tracker = Tracker(predictor, steady=False)
+    way = [start + (8.0 * i, 20 * np.sin(i / 5), 6.0 * i) for i in range(25)]
+    for i, where in enumerate(way):
+        before = model.asked
+        (hand,) = tracker(frame_with(tuple(where)), i * RATE)
+        assert np.abs(middle(hand) - where).max() < 8
+        assert model.asked - before == (1 if i else 3)  # at first both hands, and once more
+    assert predictor.searches == 1  # where a hand is expected it is not looked for
+
+
+def test_what_users_get_is_at_most_a_frame_late_and_no_joint_is_behind_the_others():
+    start = np.array([-120.0, 0.0, 500.0])
+    raw, steady = Tracker(sought(tuple(start)), steady=False), Tracker(sought(tuple(start)))
+    for i in range(30):
+        frame = frame_with(tuple(start + (9.0 * i, 0.0, 0.0)))
+        ((plain,), (smooth,)) = raw(frame, i * RATE), steady(frame, i * RATE)
+    late = plain.joints_mm[:, 0] - smooth.joints_mm[:, 0]
+    assert np.abs(late).max() < 9.0 and smooth.center_mm == pytest.approx(plain.center_mm, abs=1e-9)
+
+
+def test_a_still_hand_trembles_less():
+    rng, start = np.random.default_rng(0), (0.0, 0.0, 500.0)
+    trackers = Tracker(sought(start), steady=False), Tracker(sought(start))
+    poses: tuple[list, list] = ([], [])
+    for i in range(90):
+        frame = frame_with(tuple(start + rng.normal(0, 2.0, 3)))
+        for tracker, kept in zip(trackers, poses, strict=True):
+            kept.append(tracker(frame, i * RATE)[0].joints_mm)
+    raw, steady = (np.array(kept[30:]).std(0).mean() for kept in poses)
+    assert steady < 0.5 * raw
+
+
+def test_a_hand_that_leaves_is_lost_and_found_again():
+    start = (0.0, 0.0, 500.0)
+    predictor = sought(start)
+    tracker = Tracker(predictor)
+    assert len(tracker(frame_with(start), 0.0)) == 1
+    for i in range(1, 5):  # nothing is left of it, and nothing else is a hand
+        assert tracker(frame_with(), i * RATE) == []
+        assert predictor.searches == 1 + i  # it is looked for in the very frame that it is missed in
+    assert tracker(frame_with((0.0, 0.0, 500.0), radius=9.0), 5 * RATE) == []  # too small to be one
+    (hand,) = tracker(frame_with((30.0, 20.0, 520.0)), 6 * RATE)
+    assert np.abs(middle(hand) - (30.0, 20.0, 520.0)).max() < 10
+
+
+def test_a_hand_that_jumps_is_found_where_it_is():
+    tracker = Tracker(predictor := sought((-150.0, 0.0, 500.0)), steady=False)
+    tracker(frame_with((-150.0, 0.0, 500.0)), 0.0)
+    predictor.places = ((180.0, 30.0, 700.0),)
+    (hand,) = tracker(frame_with((180.0, 30.0, 700.0)), RATE)
+    assert np.abs(middle(hand) - (180.0, 30.0, 700.0)).max() < 10
+
+
+def test_two_hands_keep_their_order_and_never_become_one():
+    left, right = np.array([-120.0, 0.0, 500.0]), np.array([120.0, 0.0, 500.0])
+    tracker = Tracker(predictor := sought(tuple(left)), most=2, steady=False)
+    tracker(frame_with(tuple(left)), 0.0)
+    predictor.places = (tuple(left), tuple(right))
+    for i in range(1, 12):  # the second is looked for now and then only
+        hands = tracker(frame_with(tuple(left), tuple(right)), i * RATE)
+    assert predictor.searches == 2 and [middle(hand)[0] < 0 for hand in hands] == [True, False]
+    for i in range(12, 25):  # both to one place
+        share = min(1.0, (i - 11) / 10)
+        aside = np.array([1 - share, 1.0, 1.0])
+        hands = tracker(frame_with(tuple(left * aside), tuple(right * aside)), i * RATE)
+    predictor.places = ((0.0, 0.0, 500.0),)
+    assert len(tracker(frame_with((0.0, 0.0, 500.0)), 25 * RATE)) == 1
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_hand_stays_the_hand_that_it_is(side):
+    """A few frames that say otherwise change nothing; many do."""
+    start = (0.0, 0.0, 500.0)
+    tracker = Tracker(sought(start))
+
+    def sides(count: int, thumb: int) -> list[str]:
+        return [tracker(frame_with(start, thumb=thumb))[0].handedness for _ in range(count)]
+
+    own, other = ("right", "left") if side > 0 else ("left", "right")
+    assert set(sides(20, side)) == {own}
+    assert set(sides(4, -side)) == {own}
+    assert sides(60, -side)[-1] == other
+
+
+def test_a_hand_that_the_user_knows_is_never_the_other():
+    start = (0.0, 0.0, 500.0)
+    tracker = Tracker(sought(start, hand="left"))
+    for i in range(40):
+        (hand,) = tracker(frame_with(start), i * RATE)
+        assert (hand.handedness, hand.handedness_confidence) == ("left", 1.0)
+
+
+def test_a_network_that_does_not_tell_keeps_the_first_side():
+    tracker = Tracker(sought((0.0, 0.0, 500.0), model=Blob(tells=False)))
+    hands = [tracker(frame_with((0.0, 0.0, 500.0)), i * RATE)[0] for i in range(5)]
+    assert {hand.handedness for hand in hands} == {"right"} and hands[0].confidence > 0.9
+
+
+@pytest.mark.parametrize("then", [0.5, -3.0, 1.0, 2.0])
+def test_time_that_does_not_pass_or_passes_long_begins_anew(then):
+    """Backwards, twice the same, or after a pause: what was known is forgotten, and the pose comes as it is."""
+    start, moved = (0.0, 0.0, 500.0), (25.0, 0.0, 500.0)
+    predictor = sought(start)
+    tracker = Tracker(predictor)
+    for i in range(10):
+        tracker(frame_with(start), 1.0 - (9 - i) * RATE)
+    (hand,) = tracker(frame_with(moved), then)
+    assert predictor.searches == 2
+    (fresh,) = Tracker(sought(start))(frame_with(moved), 0.0)
+    assert np.array_equal(hand.joints_mm, fresh.joints_mm)
+
+
+def test_frames_without_a_time_come_at_the_rate():
+    start = (0.0, 0.0, 500.0)
+    timed, counted = Tracker(sought(start)), Tracker(sought(start), rate_hz=60.0)
+    for i in range(8):
+        frame = frame_with((3.0 * i, 0.0, 500.0))
+        (a,), (b,) = timed(frame, i / 60), counted(frame)
+    np.testing.assert_allclose(a.joints_mm, b.joints_mm, atol=1e-6)
+
+
+def test_bad_frames_are_told_and_lose_nothing():
+    start = (0.0, 0.0, 500.0)
+    predictor = sought(start)
+    tracker = Tracker(predictor)
+    tracker(frame_with(start), 0.0)
+    with pytest.raises(FrameError, match="empty"):  # the camera was unplugged
+        tracker(np.zeros((240, 320), np.uint16), RATE)
+    with pytest.raises(CameraError, match="320x240"):
+        tracker(np.full((480, 640), 500, np.uint16), 2 * RATE)
+    with pytest.raises(InputError, match=r"A frame's time must be finite; got nan; expected seconds"):
+        tracker(frame_with(start), float("nan"))
+    (hand,) = tracker(frame_with(start), 3 * RATE)
+    assert predictor.searches == 1 and np.abs(middle(hand) - start).max() < 8
+    with pytest.raises(FrameError, match="hand's distance"):  # saturated
+        tracker(np.full((240, 320), 65535, np.uint16), 4 * RATE)
+
+
+def test_what_cannot_be_followed_is_refused():
+    predictor = sought((0.0, 0.0, 500.0))
+    with pytest.raises(InputError, match="At least one hand must be followed; got 0"):
+        Tracker(predictor, most=0)
+    for rate in (0.0, -5.0, float("inf")):
+        with pytest.raises(InputError, match="The rate must be positive"):
+            Tracker(predictor, rate_hz=rate)
