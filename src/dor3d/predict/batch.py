@@ -19,6 +19,7 @@ from dor3d.files import whole_file, write_whole
 from dor3d.frames import Frame, in_mm, read_frames
 from dor3d.geometry import Pinhole
 from dor3d.predict.predictor import Hand, Predictor, Side
+from dor3d.predict.track import Tracker
 from dor3d.text import count_of, cube_of, numbers
 from dor3d.viz.overlay import draw_hands, png
 
@@ -40,6 +41,8 @@ class Options:
     threads: int | None = None
     overlay: bool = True
     out: Path = Path("dor3d-out")
+    track: bool = False
+    rate: float = 30.0
 
 
 @dataclass
@@ -76,6 +79,8 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
         raise InputError("No input", expected="depth frames or folders of them")
     camera = _camera(options)
     centers = _Centers(options)
+    if options.track and (options.center is not None or options.centers is not None):
+        raise InputError("Hands that are followed need no centres", got="--track and a centre", fix="Leave out one.")
     predictor = _predictor(options, camera)
     frames = read_frames(inputs)
     ahead = list(islice(frames, 2))
@@ -110,6 +115,8 @@ class _Job:
 
     def __init__(self, predictor: Predictor, centers: "_Centers", options: Options, *, alone: bool) -> None:
         self.predictor, self.centers, self.options, self.alone = predictor, centers, options, alone
+        self.tracker = Tracker(predictor, rate_hz=options.rate) if options.track else None
+        self._stream: tuple[Path, int] | None = None  # of the last frame, and the number of the stream's first
         self.summary = Summary()
         self._names: Counter[str] = Counter()
         self._shown = time.perf_counter()
@@ -144,9 +151,19 @@ class _Job:
         depth = self._scaled(frame.depth)
         center = self.centers.of(number, frame)
         begin = time.perf_counter()
-        hands = self.predictor(depth, center)
+        hands = (
+            self.predictor(depth, center) if self.tracker is None else self._tracked(self.tracker, number, frame, depth)
+        )
         self.summary.predict_s += time.perf_counter() - begin
         return depth, hands
+
+    def _tracked(self, tracker: Tracker, number: int, frame: Frame, depth: ndarray) -> list[Hand]:
+        """The next frame of a stream; those of another folder, or file, are another one."""
+        source = Path(frame.name) if frame.many else Path(frame.name).parent
+        if self._stream is None or self._stream[0] != source:
+            self._stream = source, number
+            tracker.reset()
+        return tracker(depth, (number - self._stream[1]) / self.options.rate)
 
     def _scaled(self, depth: ndarray) -> ndarray:
         """Floating-point values are mm, unless the user gave a unit."""

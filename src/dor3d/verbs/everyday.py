@@ -35,6 +35,8 @@ def predict(
     model: Annotated[str, arg(metavar="NAME|FILE")] = "compact",
     backend: Annotated[str, arg(metavar="NAME")] = "auto",
     threads: Annotated[int | None, arg(metavar="N")] = None,
+    track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    rate: Annotated[float, arg(metavar="HZ")] = 30.0,
     overlay: bool = True,
     out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-out"),
 ) -> None:
@@ -53,12 +55,17 @@ def predict(
         model: a shipped model's name or an ONNX file.
         backend: what runs the network: auto or onnxruntime.
         threads: of the network; one a core by default.
+        track: the frames of a folder, in the order of their names, or of a file are a stream: hands are followed from
+            frame to frame, keep the side that they are of, and are steadied.
+        rate: frames a second of such a stream.
         overlay: draw the joints over each frame.
         out: folder for the results.
     """
     from dor3d.predict.batch import Options, predict_files
 
-    options = Options(camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out)
+    options = Options(
+        camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out, track, rate
+    )
     summary = predict_files(inputs, options)
     print(summary.line(out))
     if summary.without and not summary.hands:
