@@ -20,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dor3d.data.batch import Batch
 from dor3d.model.network import HandNet
+from dor3d.train.config import TrainConfig
 from dor3d.train.fabric import make_fabric, pick_device
-from dor3d.train.recipes import TrainConfig, get_recipe, override
+from dor3d.train.recipes import get_recipe, override
 from dor3d.train.run import Run
 from dor3d.train.stream import Share
 

@@ -38,12 +38,13 @@ from dor3d.data.centers import open_centers
 from dor3d.data.folder import Folder
 from dor3d.data.synthetic import render_set
 from dor3d.model.network import HandNet
+from dor3d.train.config import TrainConfig
 from dor3d.train.display import Display
 from dor3d.train.fabric import pick_device
 from dor3d.train.loop import train
 from dor3d.train.losses import hand_loss
 from dor3d.train.optimizer import make_optimizer
-from dor3d.train.recipes import TrainConfig, get_recipe, override
+from dor3d.train.recipes import get_recipe, override
 from dor3d.train.run import memory_layout
 from dor3d.train.start import make_sources
 from dor3d.train.stream import Order, shares

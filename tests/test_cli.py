@@ -12,8 +12,6 @@ from tiny_onnx import hand_frame, tiny_model
 from dor3d import cli, demo
 from dor3d.errors import InputError, ModelError
 from dor3d.files import whole_file, write_whole
-from dor3d.geometry import Pinhole
-from dor3d.predict import Predictor, Tracker
 from dor3d.skeleton import JOINTS
 from dor3d.usage import split_fields
 
@@ -94,25 +92,6 @@ def test_a_stack_numbers_its_frames(capsys, tmp_path, model):
     assert [entry["index"] for entry in lines(tmp_path / "out")] == [0, 1]
     names = sorted(path.name for path in (tmp_path / "out" / "overlay").iterdir())
     assert names == ["stack_0000.png", "stack_0001.png"]
-
-
-def test_a_folder_may_be_a_stream(capsys, tmp_path, model):
-    """Its frames come at the rate, bad ones too, and another folder's are another stream."""
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        for number in range(4):
-            write(tmp_path / folder / f"{number}.png", hand_frame(z=500 + 5 * number))
-    write(tmp_path / "a" / "2.png", np.zeros((240, 320), np.uint16))
-    words = ("predict", tmp_path / "a", tmp_path / "b", "--camera", CAMERA, "--model", model, "--track", "--rate", "25")
-    code, said, _ = run(capsys, *words, "--no-overlay", "--out", tmp_path / "out")
-    assert code == 0 and "8 frames, 7 hands, 1 error" in said
-    found = [entry["hands"][0]["joints_mm"] if "hands" in entry else None for entry in lines(tmp_path / "out")]
-    for folder, poses in (("a", found[:4]), ("b", found[4:])):
-        tracker = Tracker(Predictor(model, Pinhole.parse(CAMERA)))
-        for number, pose in enumerate(poses):
-            if pose is not None:
-                depth = cv2.imread(str(tmp_path / folder / f"{number}.png"), cv2.IMREAD_UNCHANGED)
-                np.testing.assert_allclose(tracker(depth, number / 25)[0].joints_mm, pose, atol=1e-3)
 
 
 def test_frames_of_one_name_do_not_overwrite_each_other(capsys, tmp_path, model):

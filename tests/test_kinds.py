@@ -16,9 +16,9 @@ from dor3d.model.prediction import Prediction
 from dor3d.ordinal import Discretisation
 from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
+from dor3d.train.config import TrainConfig
 from dor3d.train.loop import train
 from dor3d.train.losses import Weights, hand_loss, kind_loss
-from dor3d.train.recipes import TrainConfig
 from dor3d.train.stream import Sources
 
 DISCS = (Discretisation.uniform(32.0, 16),) * 2 + (Discretisation.uniform(300.0, 75),)

@@ -16,10 +16,11 @@ from dor3d.model.checkpoint import load_locator, load_model, read_tensors
 from dor3d.model.locator import Locator, LocatorConfig
 from dor3d.predict.sights import Sighting
 from dor3d.train.checkpoints import state_path
+from dor3d.train.config import TrainConfig
 from dor3d.train.locating import CUTOFF_MM, LocateTask, judge_frame, locator_sheet
 from dor3d.train.measure import validate
 from dor3d.train.optimizer import make_optimizer
-from dor3d.train.recipes import TrainConfig, get_recipe, override
+from dor3d.train.recipes import get_recipe, override
 from dor3d.train.run import task_of
 from dor3d.train.start import make_sources
 

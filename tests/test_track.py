@@ -1,8 +1,13 @@
 """Following hands over a stream, with a network that sees a blob's middle: when it is lost, whose it is."""
 
+import json
+
+import cv2
 import numpy as np
 import pytest
+from tiny_onnx import hand_frame, tiny_model
 
+from dor3d.cli import main
 from dor3d.errors import CameraError, FrameError, InputError
 from dor3d.geometry import Pinhole
 from dor3d.predict import Predictor, Tracker
@@ -218,3 +223,24 @@ def test_what_cannot_be_followed_is_refused():
     for rate in (0.0, -5.0, float("inf")):
         with pytest.raises(InputError, match="The rate must be positive"):
             Tracker(predictor, rate_hz=rate)
+
+
+def test_a_folder_may_be_a_stream(capsys, tmp_path):
+    """Its frames come at the rate, bad ones too, and another folder's are another stream."""
+    model, camera = str(tiny_model(tmp_path / "tiny.onnx")), "287,287,160,120"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), hand_frame(z=500 + 5 * number))
+    cv2.imwrite(str(tmp_path / "a" / "2.png"), np.zeros((240, 320), np.uint16))
+    words = ["predict", str(tmp_path / "a"), str(tmp_path / "b"), "--camera", camera, "--model", model, "--track"]
+    main([*words, "--rate", "25", "--no-overlay", "--out", str(tmp_path / "out")])
+    assert "8 frames, 7 hands, 1 error" in capsys.readouterr().out
+    entries = [json.loads(line) for line in (tmp_path / "out" / "poses.jsonl").read_text().splitlines()]
+    for folder, some in (("a", entries[:4]), ("b", entries[4:])):
+        tracker = Tracker(Predictor(model, Pinhole.parse(camera)))
+        for number, entry in enumerate(some):
+            if "hands" in entry:
+                depth = cv2.imread(str(tmp_path / folder / f"{number}.png"), cv2.IMREAD_UNCHANGED)
+                found = tracker(depth, number / 25)[0].joints_mm
+                np.testing.assert_allclose(found, entry["hands"][0]["joints_mm"], atol=1e-3)

@@ -17,12 +17,13 @@ from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.train.checkpoints import Checkpoints
+from dor3d.train.config import TrainConfig
 from dor3d.train.loop import TrainResult, train
 from dor3d.train.losses import hand_loss
 from dor3d.train.measure import validate
 from dor3d.train.optimizer import make_optimizer, matrices, orthogonalised
 from dor3d.train.pose import PoseTask
-from dor3d.train.recipes import RECIPES, TrainConfig, get_recipe, override
+from dor3d.train.recipes import RECIPES, get_recipe, override
 from dor3d.train.run import NonFiniteLossError, memory_layout
 from dor3d.train.state import METRICS, learning_rate
 from dor3d.train.stream import Order, Sources, shares

@@ -16,8 +16,8 @@ from dor3d.errors import InputError
 from dor3d.evaluate.calibration import Calibration
 from dor3d.evaluate.trials import Trial
 from dor3d.files import write_whole
+from dor3d.train.config import TrainConfig
 from dor3d.train.fabric import pick_device, precision_of
-from dor3d.train.recipes import TrainConfig
 
 _LARGEST_MM: Final = 60_000.0  # that half precision holds
 _FREE: Final = {"workers", "threads", "device", "log_every", "checkpoint_every", "tensorboard", "recipe", "keep"}

@@ -21,9 +21,9 @@ from dor3d.evaluate.run import evaluate
 from dor3d.evaluate.trials import Trial
 from dor3d.metrics import joint_errors
 from dor3d.runtime.eager import TorchModel
+from dor3d.train.config import TrainConfig
 from dor3d.train.fabric import pick_device
 from dor3d.train.loop import train
-from dor3d.train.recipes import TrainConfig
 from dor3d.train.record import run_record
 from dor3d.train.run import NonFiniteLossError
 from dor3d.train.start import make_sources

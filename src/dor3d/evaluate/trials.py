@@ -16,8 +16,9 @@ from dor3d.data.sets import check_source, open_set
 from dor3d.errors import InputError
 from dor3d.evaluate.run import check_files, open_centers
 from dor3d.evaluate.variants import BASE, VARIANTS
+from dor3d.train.config import TrainConfig
 from dor3d.train.fabric import pick_device
-from dor3d.train.recipes import TrainConfig, get_recipe, override
+from dor3d.train.recipes import get_recipe, override
 
 # of the recipe's learning rate: each variant chooses among them. Twice as high, short trainings end lower still, but
 # whole ones leave offset networks that blow up on crops unlike those they learnt from (docs/log.md)

@@ -8,7 +8,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from dor3d.errors import InputError
-from dor3d.train.recipes import TrainConfig
+from dor3d.train.config import TrainConfig
 
 _PRECISIONS: Final = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

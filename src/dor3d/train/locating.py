@@ -17,8 +17,8 @@ from dor3d.geometry import Pinhole
 from dor3d.geometry.grid import COARSE, Grid
 from dor3d.model.locator import Locator, Sights
 from dor3d.predict.sights import Sighting, sightings
+from dor3d.train.config import TrainConfig
 from dor3d.train.locator_loss import at_hands, locator_loss
-from dor3d.train.recipes import TrainConfig
 from dor3d.train.task import Judged
 
 CUTOFF_MM: Final = 200.0  # a sighting that is farther off is of something else

@@ -23,10 +23,10 @@ from dor3d.data.sample import check_bad
 from dor3d.errors import Dor3dError, InputError
 from dor3d.model.network import parameter_count
 from dor3d.train.checkpoints import Checkpoints, State, read_state, state_path
+from dor3d.train.config import TrainConfig
 from dor3d.train.display import Display
 from dor3d.train.fabric import make_fabric
 from dor3d.train.measure import measure
-from dor3d.train.recipes import TrainConfig
 from dor3d.train.run import Run
 from dor3d.train.state import drop_metrics_after, learning_rate, open_run, restore, save
 from dor3d.train.stream import Order, Share, Sources, shares

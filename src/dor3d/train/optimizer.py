@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dor3d.model.base import Network
-from dor3d.train.recipes import TrainConfig
+from dor3d.train.config import TrainConfig
 
 _MOMENTUM: Final = 0.95
 _NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)  # the coefficients of the source: quick, not exact

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dor3d.data.batch import KINDS, Batch
 from dor3d.model.network import HandNet, ModelConfig
+from dor3d.train.config import TrainConfig
 from dor3d.train.losses import hand_loss
-from dor3d.train.recipes import TrainConfig
 from dor3d.train.task import Judged
 from dor3d.viz.sheet import sample_sheet
 

@@ -12,10 +12,10 @@ from dor3d.data.batch import Samples
 from dor3d.errors import Dor3dError
 from dor3d.model.base import Network
 from dor3d.model.checkpoint import write_tensors
+from dor3d.train.config import TrainConfig
 from dor3d.train.locating import LocateTask
 from dor3d.train.optimizer import make_optimizer
 from dor3d.train.pose import PoseTask
-from dor3d.train.recipes import TrainConfig
 from dor3d.train.state import Average, learning_rate, start_weights
 from dor3d.train.stream import Share
 from dor3d.train.task import Task

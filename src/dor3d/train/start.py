@@ -7,8 +7,9 @@ from typing import Any
 
 from dor3d.data.msra import SUBJECTS
 from dor3d.data.sources import CropShape, open_sources
+from dor3d.train.config import TrainConfig
 from dor3d.train.loop import TrainResult, train
-from dor3d.train.recipes import TrainConfig, get_recipe, override
+from dor3d.train.recipes import get_recipe, override
 from dor3d.train.stream import Sources
 
 

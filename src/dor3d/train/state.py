@@ -13,7 +13,7 @@ from dor3d.files import write_whole
 from dor3d.model.base import Network
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_weights, read_config, write_json, write_tensors
 from dor3d.train.checkpoints import Checkpoints, State
-from dor3d.train.recipes import TrainConfig
+from dor3d.train.config import TrainConfig
 from dor3d.train.record import run_record
 
 if TYPE_CHECKING:
