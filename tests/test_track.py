@@ -11,6 +11,7 @@ from dor3d.cli import main
 from dor3d.errors import CameraError, FrameError, InputError
 from dor3d.geometry import Pinhole
 from dor3d.predict import Predictor, Tracker
+from dor3d.predict.sights import Sighting
 from dor3d.runtime.card import ModelCard
 from dor3d.runtime.onnx import CropOutput
 from dor3d.skeleton import JOINTS
@@ -49,9 +50,9 @@ class Sought(Predictor):
     places: tuple[tuple[float, float, float], ...] = ()
     searches = 0
 
-    def find(self, depth: np.ndarray, unit_mm: float) -> list[tuple[float, float, float]]:
+    def find(self, depth: np.ndarray, unit_mm: float) -> list[Sighting]:
         self.searches += 1
-        return list(self.places)
+        return [Sighting(place, 0.9, 0.0) for place in self.places]
 
 
 def frame_with(*middles: tuple[float, float, float], radius: float = 40.0, thumb: int = 1) -> np.ndarray:

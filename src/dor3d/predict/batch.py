@@ -41,6 +41,7 @@ class Options:
     threads: int | None = None
     overlay: bool = True
     out: Path = Path("dor3d-out")
+    locator: str = "auto"
     track: bool = False
     rate: float = 30.0
 
@@ -102,6 +103,7 @@ def _predictor(options: Options, camera: Pinhole) -> Predictor:
         hand=options.hand,
         cube_mm=None if options.cube is None else cube_of(options.cube),
         threads=options.threads,
+        locator=options.locator,
     )
 
 

@@ -13,8 +13,9 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.frames import check_frame, point_in_frame
 from dor3d.geometry import Pinhole
-from dor3d.predict.locate import locate
+from dor3d.predict.find import Finder, make_finder
 from dor3d.predict.look import Look, Looker, Place
+from dor3d.predict.sights import Sighting
 from dor3d.runtime.onnx import CropModel, OnnxModel
 
 Side = Literal["auto", "left", "right"]
@@ -66,7 +67,9 @@ class Predictor:
         hand: "right", "left", or "auto": both are tried, and the one that the network is surer of stays.
         cube_mm: in-plane side and depth of the crop's cube, if not the model's own; the joints cannot leave it.
         passes: how often the network looks; each look after the first is centred on the joints of the one before.
-        threads: of the network; None: one a core.
+        threads: of the networks; None: one a core.
+        locator: what looks for hands where none is given: `auto`, the network that ships or else the rule; `rule`; a
+            locator's ONNX file; or any `Finder`.
 
     Raises ModelError, CameraError or InputError.
     """
@@ -80,6 +83,7 @@ class Predictor:
         cube_mm: float | tuple[float, float] | None = None,
         passes: int = 2,
         threads: int | None = None,
+        locator: str | Path | Finder = "auto",
     ) -> None:
         if hand not in get_args(Side):
             raise InputError("Unknown hand", got=hand, expected=" or ".join(get_args(Side)))
@@ -87,6 +91,7 @@ class Predictor:
             raise InputError("There must be at least one pass", got=passes)
         self.camera = camera if isinstance(camera, Pinhole) else Pinhole.parse(camera)
         self.model: CropModel = OnnxModel(model, threads) if isinstance(model, (str, Path)) else model
+        self.finder = make_finder(locator, threads) if isinstance(locator, (str, Path)) else locator
         self.hand: Side = hand
         self.passes = passes
         self.cube_mm = _cube(cube_mm, self.model.card.cube_mm)
@@ -118,10 +123,9 @@ class Predictor:
         unit = self.checked(depth)
         if center_mm is not None:
             point_in_frame(center_mm, self.camera, depth.shape)
-            starts: list[Place] = [(float(center_mm[0]), float(center_mm[1]), float(center_mm[2]))]
+            seen = [self.look(depth, unit, (float(center_mm[0]), float(center_mm[1]), float(center_mm[2])))]
         else:
-            starts = self.find(depth, unit)
-        seen = [self.look(depth, unit, start) for start in starts]
+            seen = [self.look(depth, unit, where.center_mm, where.right) for where in self.find(depth, unit)]
         return [hand_of(*one) for one in seen if one is not None]
 
     def checked(self, depth: Num[ndarray, "h w"]) -> float:
@@ -129,20 +133,28 @@ class Predictor:
         check_frame(depth, self.camera)
         return 1.0 if depth.dtype.kind == "f" else self.camera.depth_unit_mm
 
-    def find(self, depth: Num[ndarray, "h w"], unit_mm: float) -> list[Place]:
+    def find(self, depth: Num[ndarray, "h w"], unit_mm: float) -> list[Sighting]:
         """Where hands may be."""
-        return [place.center_mm for place in locate(depth, self.camera, unit_mm)]
+        return self.finder(depth, self.camera, unit_mm)
 
-    def look(self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place) -> tuple[Look, float] | None:
+    def look(
+        self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place, right: float = 0.0
+    ) -> tuple[Look, float] | None:
         """Look `passes` times, from this centre on; returns the last look and the log-odds of a right hand.
 
         None where there is nothing to be seen.
+
+        Args:
+            depth: a frame in units of `unit_mm`.
+            unit_mm: millimetres per unit.
+            start: where the first crop is centred.
+            right: log-odds of a right hand, as far as is known.
         """
         if self.hand == "auto":
             pair = self.looker.both(depth, unit_mm, start)
             if pair is None:
                 return None
-            right = right_of(pair)
+            right = min(max(right + right_of(pair), -_SUREST), _SUREST)
             look = pair[0] if right >= 0 else pair[1]
         else:
             right = math.inf if self.hand == "right" else -math.inf

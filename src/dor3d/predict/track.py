@@ -152,9 +152,13 @@ class Tracker:
     def _seek(self, depth: Num[ndarray, "h w"], unit_mm: float) -> None:
         """Look for hands that are not followed yet."""
         self._unsought = 0
-        for start in self.predictor.find(depth, unit_mm):
-            seen = self.predictor.look(depth, unit_mm, start)
-            if seen is None or len(self._hands) == self.most:
+        for where in self.predictor.find(depth, unit_mm):
+            if len(self._hands) == self.most:
+                break
+            if any(math.dist(where.center_mm, hand.look.middle_mm) < _APART_MM for hand in self._hands):
+                continue
+            seen = self.predictor.look(depth, unit_mm, where.center_mm, where.right)
+            if seen is None:
                 continue
             look, right = seen
             if look.confidence >= _BEGIN and _is_apart(look, self._hands):

@@ -43,6 +43,8 @@ class ModelCard:
         try:
             raw = parse_json(text)
             form = raw["format"]
+            if raw.get("task") == "locate":
+                raise ModelError(f"{source} finds hands and reads no joints", fix="It is for --locator.")
             card = cls(
                 str(raw["name"]),
                 int(raw["size"]),

@@ -8,7 +8,7 @@ and of networks that tell what a crop shows `kind` [B, 2], the log-odds of a han
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,19 +140,24 @@ def _names(net: HandNet) -> list[str]:
 
 
 def _trace(net: HandNet) -> ModelProto:
-    names = ("crop", *_names(net))
+    crop = torch.zeros(2, 1, net.config.size, net.config.size)
+    return traced(_Outputs(net).eval(), {"crop": crop}, _names(net))
+
+
+def traced(net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> ModelProto:
+    """A module in eval mode as ONNX, with its inputs and outputs named; the first axis of each is free."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape that is fixed; the parity check judges it
         path = Path(folder) / "traced.onnx"
         torch.onnx.export(
-            _Outputs(net).eval(),
-            (torch.zeros(2, 1, net.config.size, net.config.size),),
+            net,
+            tuple(inputs.values()),
             str(path),
-            input_names=list(names[:1]),
-            output_names=list(names[1:]),
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
             dynamo=False,  # folds batch norms into their convolutions, and keeps the batch free for every backbone
-            dynamic_axes={name: {0: "batch"} for name in names},
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
         )
         proto = onnx.load(str(path))
     onnx.checker.check_model(proto)

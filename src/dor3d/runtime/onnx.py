@@ -42,10 +42,8 @@ class OnnxModel:
     """
 
     def __init__(self, model: str | Path = "compact", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise InputError("The number of threads must be at least 1", got=threads)
         path = find_model(model)
-        self._session = _open(path, threads)
+        self._session = open_session(path, threads)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.card = ModelCard.parse(text, str(path))
         _check_interface(self._session, self.card, str(path))
@@ -57,7 +55,7 @@ class OnnxModel:
         try:
             points, sigma, *kind = self._session.run(self._outputs, {"crop": np.ascontiguousarray(crops, np.float32)})
         except Exception as error:  # onnxruntime's errors share no base class
-            raise ModelError(f"Model {self.card.name} failed", got=_first_line(error)) from None
+            raise ModelError(f"Model {self.card.name} failed", got=first_line(error)) from None
         expected = (len(crops), len(self.card.joints), 3)
         if points.shape != expected or sigma.shape != expected:
             raise ModelError("A model's output has a wrong shape", got=(points.shape, sigma.shape), expected=expected)
@@ -68,7 +66,10 @@ class OnnxModel:
         return CropOutput(points, sigma, *kind)
 
 
-def _open(path: Path, threads: int | None) -> Any:
+def open_session(path: Path, threads: int | None) -> Any:
+    """A session of an ONNX file on the CPU; raises ModelError for a file that is none, InputError for no threads."""
+    if threads is not None and threads < 1:
+        raise InputError("The number of threads must be at least 1", got=threads)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # our one line says it
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -79,11 +80,12 @@ def _open(path: Path, threads: int | None) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class
         raise ModelError(
-            f"{path} cannot be opened as a model", got=_first_line(error), expected="an ONNX file of dor3d"
+            f"{path} cannot be opened as a model", got=first_line(error), expected="an ONNX file of dor3d"
         ) from None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 

@@ -35,6 +35,7 @@ def predict(
     model: Annotated[str, arg(metavar="NAME|FILE")] = "compact",
     backend: Annotated[str, arg(metavar="NAME")] = "auto",
     threads: Annotated[int | None, arg(metavar="N")] = None,
+    locator: Annotated[str, arg(metavar="auto|rule|FILE")] = "auto",
     track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     rate: Annotated[float, arg(metavar="HZ")] = 30.0,
     overlay: bool = True,
@@ -54,7 +55,9 @@ def predict(
         hand: which hand it is, if you know.
         model: a shipped model's name or an ONNX file.
         backend: what runs the network: auto or onnxruntime.
-        threads: of the network; one a core by default.
+        threads: of the networks; one a core by default.
+        locator: what looks for hands: the network that ships, or else the nearest surface that may be one (auto); that
+            rule alone; or a locator's ONNX file.
         track: the frames of a folder, in the order of their names, or of a file are a stream: hands are followed from
             frame to frame, keep the side that they are of, and are steadied.
         rate: frames a second of such a stream.
@@ -64,7 +67,7 @@ def predict(
     from dor3d.predict.batch import Options, predict_files
 
     options = Options(
-        camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out, track, rate
+        camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out, locator, track, rate
     )
     summary = predict_files(inputs, options)
     print(summary.line(out))
@@ -140,6 +143,14 @@ def export(
         out: the file to write.
         format: its format.
     """
+    from dor3d.model.checkpoint import read_config
+
+    if model.is_dir() and read_config(model).get("task") == "locate":
+        from dor3d.runtime.export_locator import export_locator
+
+        difference = export_locator(model, out)
+        print(f"{out}: agrees with torch, at most {difference:.0%} as far off as it may be")
+        return
     from dor3d.runtime.export import export_onnx
 
     difference = export_onnx(model, out)
