@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from blob import CAMERA, Blob, frame_with
 from tiny_onnx import hand_frame, tiny_model
 
 from dor3d.cli import main
@@ -12,36 +13,8 @@ from dor3d.errors import CameraError, FrameError, InputError
 from dor3d.geometry import Pinhole
 from dor3d.predict import Predictor, Tracker
 from dor3d.predict.sights import Sighting
-from dor3d.runtime.card import ModelCard
-from dor3d.runtime.onnx import CropOutput
-from dor3d.skeleton import JOINTS
 
-CAMERA = Pinhole(287.0, 287.0, 160.0, 120.0, 320, 240)
-SIZE, CUBE = 48, (280.0, 300.0)
 RATE = 1 / 30
-# a hand's joints about its middle (px, px, mm), all of them apart
-SHAPE = np.stack([6 * np.cos(np.arange(21.0)), 8 * np.sin(np.arange(21.0)), 10 * np.cos(2 * np.arange(21.0))], 1)
-SHAPE -= (SHAPE.min(0) + SHAPE.max(0)) / 2
-
-
-class Blob:
-    """A stand-in network: joints about the middle of a disc, a hand where it is large, a right one by its thumb."""
-
-    card = ModelCard("blob", SIZE, CUBE, JOINTS)
-
-    def __init__(self, *, tells: bool = True) -> None:
-        self.tells, self.asked = tells, 0
-
-    def __call__(self, crops: np.ndarray) -> CropOutput:
-        self.asked += len(crops)
-        points, sigma, kind = (np.zeros((len(crops), *shape), np.float32) for shape in ((21, 3), (21, 3), (2,)))
-        for i, crop in enumerate(crops[:, 0]):
-            rows, columns = np.nonzero(crop < 1)
-            depth = (crop[rows, columns].mean() + 1) / 2 * CUBE[1]
-            points[i] = np.array([columns.mean() + 0.5, rows.mean() + 0.5, depth]) + SHAPE
-            sigma[i] = 0.2
-            kind[i] = (6.0 if len(rows) > 60 else -6.0, 4.0 * np.sign(((columns - columns.mean()) ** 3).mean()))
-        return CropOutput(points, sigma, kind if self.tells else None)
 
 
 class Sought(Predictor):
@@ -53,17 +26,6 @@ class Sought(Predictor):
     def find(self, depth: np.ndarray, unit_mm: float) -> list[Sighting]:
         self.searches += 1
         return [Sighting(place, 0.9, 0.0) for place in self.places]
-
-
-def frame_with(*middles: tuple[float, float, float], radius: float = 40.0, thumb: int = 1) -> np.ndarray:
-    """Discs that face the camera, before a wall, with a thumb to the right, or to the left (-1)."""
-    v, u = np.mgrid[:240, :320]
-    frame = np.full((240, 320), 2500.0, np.float32)
-    for x, y, z in middles:
-        right, down = (u - CAMERA.cx) / CAMERA.fx * z - x, (v - CAMERA.cy) / CAMERA.fy * z - y
-        frame[np.hypot(right, down) < radius] = z
-        frame[np.hypot(right - 1.1 * thumb * radius, down) < 0.3 * radius] = z
-    return frame
 
 
 def sought(*places: tuple[float, float, float], model: Blob | None = None, **options: object) -> Sought:

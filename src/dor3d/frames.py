@@ -45,14 +45,23 @@ class Frame:
     many: bool = False
 
 
-def read_frames(inputs: Sequence[str | os.PathLike[str]]) -> Iterator[Frame]:
-    """Every frame of files and folders, in order, each read when it is asked for; a bad one comes as an error."""
+def read_frames(inputs: Sequence[str | os.PathLike[str]], unit_mm: float | None = None) -> Iterator[Frame]:
+    """Every frame of files and folders, in order, each read when it is asked for; a bad one comes as an error.
+
+    Args:
+        inputs: files and folders.
+        unit_mm: of floating-point values, which are mm where nothing else is said.
+    """
     for item in inputs:
         path = Path(item)
-        if path.is_dir():
-            yield from _folder(path)
-        else:
-            yield from _file(path)
+        for frame in _folder(path) if path.is_dir() else _file(path):
+            yield frame if unit_mm is None else _scaled(frame, unit_mm)
+
+
+def _scaled(frame: Frame, unit_mm: float) -> Frame:
+    if isinstance(frame.depth, Dor3dError) or frame.depth.dtype.kind != "f":
+        return frame
+    return replace(frame, depth=frame.depth * np.float32(unit_mm))
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:

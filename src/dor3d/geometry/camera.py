@@ -164,13 +164,18 @@ class Pinhole:
         return PRESETS[key]
 
     @classmethod
-    def parse(cls, text: str) -> "Pinhole":
-        """A camera from a preset's name, ``FX,FY,CX,CY`` in pixels, or a JSON file with this class's fields."""
+    def parse(cls, text: str, depth_unit_mm: float | None = None) -> "Pinhole":
+        """A camera from a preset's name, ``FX,FY,CX,CY`` in pixels, or a JSON file with this class's fields.
+
+        Args:
+            text: what it is.
+            depth_unit_mm: of its frames, if it is not the camera's own.
+        """
         if "," in text:
-            return cls._from_numbers(text)
-        if text.lower().endswith(".json"):
-            return cls.load(Path(text))
-        return cls.preset(text)
+            camera = cls._from_numbers(text)
+        else:
+            camera = cls.load(Path(text)) if text.lower().endswith(".json") else cls.preset(text)
+        return camera if depth_unit_mm is None else replace(camera, depth_unit_mm=depth_unit_mm)
 
     @classmethod
     def _from_numbers(cls, text: str) -> "Pinhole":

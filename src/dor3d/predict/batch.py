@@ -6,12 +6,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Final
 
-import numpy as np
 from numpy import ndarray
 
 from dor3d.errors import Dor3dError, InputError
@@ -78,12 +77,12 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
     """
     if not inputs:
         raise InputError("No input", expected="depth frames or folders of them")
-    camera = _camera(options)
+    camera = Pinhole.parse(options.camera, options.depth_unit_mm)
     centers = _Centers(options)
     if options.track and (options.center is not None or options.centers is not None):
         raise InputError("Hands that are followed need no centres", got="--track and a centre", fix="Leave out one.")
     predictor = _predictor(options, camera)
-    frames = read_frames(inputs)
+    frames = read_frames(inputs, options.depth_unit_mm)
     ahead = list(islice(frames, 2))
     if len(ahead) == 1 and isinstance(ahead[0].depth, Dor3dError):
         raise ahead[0].depth
@@ -105,11 +104,6 @@ def _predictor(options: Options, camera: Pinhole) -> Predictor:
         threads=options.threads,
         locator=options.locator,
     )
-
-
-def _camera(options: Options) -> Pinhole:
-    camera = Pinhole.parse(options.camera)
-    return camera if options.depth_unit_mm is None else replace(camera, depth_unit_mm=options.depth_unit_mm)
 
 
 class _Job:
@@ -150,7 +144,7 @@ class _Job:
     def _hands(self, number: int, frame: Frame) -> tuple[ndarray, list[Hand]]:
         if isinstance(frame.depth, Dor3dError):
             raise frame.depth
-        depth = self._scaled(frame.depth)
+        depth = frame.depth
         center = self.centers.of(number, frame)
         begin = time.perf_counter()
         hands = (
@@ -166,11 +160,6 @@ class _Job:
             self._stream = source, number
             tracker.reset()
         return tracker(depth, (number - self._stream[1]) / self.options.rate)
-
-    def _scaled(self, depth: ndarray) -> ndarray:
-        """Floating-point values are mm, unless the user gave a unit."""
-        unit = self.options.depth_unit_mm
-        return depth if unit is None or depth.dtype.kind != "f" else depth * np.float32(unit)
 
     def _name(self, frame: Frame) -> str:
         name = Path(frame.name).stem + (f"_{frame.index:04d}" if frame.many else "")

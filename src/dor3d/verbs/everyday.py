@@ -75,6 +75,34 @@ def predict(
         print("No hand in any frame. If there is one: is the depth unit right (--depth-unit-mm), and the camera?")
 
 
+def check(
+    inputs: Annotated[Positional[tuple[str, ...]], arg(name="INPUT", metavar="INPUT...")],
+    camera: Annotated[str, arg(metavar="NAME|FX,FY,CX,CY|FILE")],
+    depth_unit_mm: Annotated[float | None, arg(metavar="X")] = None,
+    hand: Side = "auto",
+    hand_mm: Annotated[float, arg(metavar="MM")] = 0.0,
+    model: Annotated[str, arg(metavar="NAME|FILE")] = "compact",
+    locator: Annotated[str, arg(metavar="auto|rule|FILE")] = "auto",
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Look at a few frames of a camera, and say what seems wrong with them or with what is said of the camera.
+
+    Args:
+        inputs: depth frames, as predict takes them; best some seconds of a stream with a hand in it.
+        camera: as predict takes it.
+        depth_unit_mm: mm per unit of the depth values, instead of the camera's own (of 1, for floating-point values).
+        hand: which hand was shown; images that are mirrored can be told by it.
+        hand_mm: how long it is from the wrist's crease to the middle fingertip, by a ruler; tells a wrong scale.
+        model: a shipped model's name or an ONNX file.
+        locator: what looks for hands, as for predict.
+        json: print the findings as one JSON object.
+    """
+    from dor3d.predict.check import check_files, findings_json, findings_text
+
+    found = check_files(inputs, camera, depth_unit_mm, hand, hand_mm, model, locator)
+    print(findings_json(found) if json else findings_text(found))
+
+
 def render(
     count: Annotated[int, arg(metavar="N")],
     out: Annotated[Path, arg(metavar="DIR")],
