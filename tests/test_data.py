@@ -11,11 +11,13 @@ from dor3d.data.synthetic import SyntheticHands, render_set
 from dor3d.data.testsets import (
     CLEAR_FINGERPRINT,
     HARD_FINGERPRINT,
+    ROOMS_FINGERPRINT,
     TRACKED_FINGERPRINT,
     clear,
     clear_config,
     fingerprint,
     hard,
+    rooms,
     tracked,
 )
 from dor3d.geometry import Pinhole
@@ -47,6 +49,10 @@ def test_hard_is_the_set_that_was_frozen():
     images = np.stack([hard()[i][0] for i in range(32)])
     assert np.mean(images) == pytest.approx(0.74082, abs=0.001)
     assert np.mean(images < 1) == pytest.approx(0.28009, abs=0.001)
+
+
+def test_rooms_is_the_set_that_was_frozen():
+    assert fingerprint(rooms()) == ROOMS_FINGERPRINT
 
 
 def test_clear_hides_at_least_three_joints_in_ten():

@@ -1,6 +1,7 @@
 """Networks that tell what a crop shows: hand or none, right or left."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 from dor3d.data.batch import KINDS, Batch
 from dor3d.data.kept import keep
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
+from dor3d.data.testsets import HARD, hard
+from dor3d.errors import InputError
 from dor3d.hand.stage import WIDE
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet, ModelConfig
@@ -19,6 +22,8 @@ from dor3d.runtime.onnx import OnnxModel
 from dor3d.train.config import TrainConfig
 from dor3d.train.loop import train
 from dor3d.train.losses import Weights, hand_loss, kind_loss
+from dor3d.train.recipes import get_recipe, override
+from dor3d.train.start import make_sources
 from dor3d.train.stream import Sources
 
 DISCS = (Discretisation.uniform(32.0, 16),) * 2 + (Discretisation.uniform(300.0, 75),)
@@ -152,3 +157,15 @@ def test_shares_of_crops_are_checked(wrong):
 def test_what_kinds_show_is_not_kept(tmp_path):
     with pytest.raises(ValueError, match="Only crops of right hands are kept"):
         keep(SyntheticHands(MIXED, 0), 4, tmp_path / "kept")
+
+
+def test_a_recipe_of_wide_scenes():
+    """Its stream is that of real use with left hands and empty crops, its held-out set is drawn as `hard` is."""
+    config = get_recipe("synth-wide")
+    learnt, held_out = make_sources(override(config, {"data.body": "0.5"}))
+    assert isinstance(learnt, SyntheticHands) and isinstance(held_out, SyntheticHands)
+    assert learnt.config.scene == replace(WIDE, body=0.5) and (learnt.config.left, learnt.config.empty) == (0.15, 0.15)
+    assert held_out.config.scene == HARD and not held_out.config.mixed and held_out.seed != hard().seed
+    assert config.model.kinds and not get_recipe("synth-compact").model.kinds
+    with pytest.raises(InputError, match="Unknown scenes; got outside; expected plain or wide"):
+        make_sources(override(config, {"data.scenes": "outside"}))

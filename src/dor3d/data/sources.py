@@ -19,13 +19,14 @@ from dor3d.data.rooms import Rooms
 from dor3d.data.sample import DepthSet
 from dor3d.data.sets import SETS, open_set
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
-from dor3d.data.testsets import VALIDATION_SEED, clear_config
+from dor3d.data.testsets import HARD_VALIDATION_SEED, VALIDATION_SEED, clear_config, hard
 from dor3d.errors import InputError
 from dor3d.hand.room import RoomConfig
-from dor3d.hand.stage import SceneConfig
+from dor3d.hand.stage import WIDE, SceneConfig
 
 _PATIENCE_S: Final = 6 * 3600.0  # how long a process waits for the one that makes the cache
 _POLL_S: Final = 1.0
+_SCENES: Final = {"plain": SceneConfig(), "wide": WIDE}
 Say = Callable[[str], None]
 
 
@@ -64,8 +65,8 @@ def open_sources(
     """What a run learns from, and held-out samples.
 
     Args:
-        data: `kind`: "synthetic", with any field of SyntheticConfig or SceneConfig, such as `body`; or a set's name,
-            with any field of SetOptions or Augmentation; or "rooms", whole frames with any field of RoomConfig or
+        data: `kind`: "synthetic", with any field of SyntheticConfig or SceneConfig, such as `body`, and `scenes`, whose
+            fields the others are: "plain" or "wide"; or a set's name, with any field of SetOptions or Augmentation; or "rooms", whole frames with any field of RoomConfig or
             SceneConfig.
         shape: the network's input.
         seed: of the stream, or of how crops are changed.
@@ -87,14 +88,19 @@ def open_sources(
 
 
 def _synthetic(options: dict[str, Any], shape: CropShape, seed: int) -> tuple[Source, Source]:
-    """The stream, and samples that are drawn as `clear` is but share none with it."""
+    """The stream, and samples that are drawn as `clear` is, or `hard` for wide scenes, but share none with it."""
+    scenes = options.pop("scenes", "plain")
+    if scenes not in _SCENES:
+        raise InputError("Unknown scenes", got=scenes, expected=" or ".join(_SCENES))
     config = SyntheticConfig(
-        scene=dataclasses.replace(SceneConfig(), **_take(options, SceneConfig)),
+        scene=dataclasses.replace(_SCENES[scenes], **_take(options, SceneConfig)),
         size=shape.size,
         cube_mm=shape.cube_mm,
         **_take(options, SyntheticConfig),
     )
     _check_rest(options, "synthetic", SceneConfig, SyntheticConfig)
+    if scenes == "wide":
+        return SyntheticHands(config, seed), hard(shape.size, shape.cube_mm, HARD_VALIDATION_SEED)
     return SyntheticHands(config, seed), SyntheticHands(clear_config(shape.size, shape.cube_mm), VALIDATION_SEED)
 
 

@@ -8,6 +8,7 @@ hard     4,096 crops of all that real use has: views of people before the camera
          0.2 to 1.5 m, bodies, walls, tables, things held and things that hide fingers, other hands, hands cut off by
          the image's edge, each camera with the faults of its kind; some joints of each hand are seen. The crop's
          centre is as in `clear`.
+rooms    2,048 whole frames of rooms with none, one or two hands, to be found (`dor3d.hand.room`).
 
 A set is its seed, its version and its fingerprint: scene parameters are equal on every machine, and so is the
 fingerprint; depth is equal within 0.01 mm off silhouettes.
@@ -22,9 +23,11 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
+from dor3d.data.rooms import Rooms
+from dor3d.data.synthetic import SyntheticConfig, SyntheticHands, generator
 from dor3d.hand.contact import loosen
 from dor3d.hand.model import sample_shape
+from dor3d.hand.room import RoomConfig, draw_room
 from dor3d.hand.scene import Scene
 from dor3d.hand.stage import WIDE, SceneConfig, draw_camera, place_hand
 from dor3d.hand.tracked import load_tracked_poses
@@ -39,9 +42,12 @@ VALIDATION_SEED: Final = 2**31 + 3
 _HARD_SEED: Final = 2**31 + 4
 HARD_VALIDATION_SEED: Final = 2**31 + 5
 HARD_COUNT: Final = 4096
+_ROOMS_SEED: Final = 2**31 + 6
+ROOMS_COUNT: Final = 2048
 # of the first 256 samples: `fingerprint(clear())` and so on
 CLEAR_FINGERPRINT: Final = "726ff2062c8b3efa568896eb60c26efb50b58dc5c68650a3706ef28643b853a7"
 HARD_FINGERPRINT: Final = "53c9445a2d30c949cc8e8c460a15da0ea23c8aec4e5ae7306e3f81119d9e0ca5"
+ROOMS_FINGERPRINT: Final = "ed7d4083bf178771d44e59b6628bfefb494e30db01679087d17d35d580c184c1"
 TRACKED_FINGERPRINT: Final = "74b77ed4b2d8fa7af41e670528bc03e2d6450f75969d3d5e5d3f97ea23fbfa9e"
 
 _CONFIG: Final = SyntheticConfig(
@@ -91,10 +97,15 @@ def hard(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0), seed: i
     return SyntheticHands(scenes, seed)
 
 
-def fingerprint(source: SyntheticHands, count: int = 256) -> str:
-    """SHA-256 over the first scenes: camera, joints and crop centre, to a hundredth of a millimetre."""
+def rooms() -> Rooms:
+    """The test set `rooms`; its first `ROOMS_COUNT` samples are the set."""
+    return Rooms(RoomConfig(), _ROOMS_SEED)
+
+
+def fingerprint(source: SyntheticHands | Rooms, count: int = 256) -> str:
+    """SHA-256 over the first scenes: camera, surfaces, joints, crop centre, to a hundredth of a millimetre."""
     digest = hashlib.sha256()
-    for numbers in _scene_numbers(source, count):
+    for numbers in _room_numbers(source, count) if isinstance(source, Rooms) else _scene_numbers(source, count):
         digest.update(np.round(numbers * 100).astype(np.int64).tobytes())
     return digest.hexdigest()
 
@@ -104,3 +115,11 @@ def _scene_numbers(source: SyntheticHands, count: int) -> Iterator[ndarray]:
         _, scene, box = source.draw(index)
         camera = scene.camera
         yield np.array([camera.fx, camera.fy, *box.center_mm, *scene.joints_mm.ravel(), *scene.spheres.ravel()])
+
+
+def _room_numbers(source: Rooms, count: int) -> Iterator[ndarray]:
+    for index in range(count):
+        room = draw_room(generator(source.seed, index), source.config)
+        camera, hands = room.scene.camera, [hand.joints_mm.ravel() for hand in room.hands]
+        sides = [float(hand.is_right) for hand in room.hands]
+        yield np.concatenate([[camera.fx, camera.fy, *sides], *hands, room.scene.spheres.ravel()])

@@ -77,6 +77,14 @@ def synth_compact() -> TrainConfig:
     )
 
 
+@recipe("synth-wide")
+def synth_wide() -> TrainConfig:
+    """The small network on scenes of real use, which it also learns to tell left hands and empty crops in."""
+    config = synth_compact()
+    data = {"kind": "synthetic", "scenes": "wide", "left": 0.15, "empty": 0.15}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, kinds=True), data=data)
+
+
 @recipe("synth-resnet50")
 def synth_resnet50() -> TrainConfig:
     """The paper's convolutional network and recipe on the synthetic stream."""

@@ -1,0 +1,72 @@
+"""How well hands are found in whole frames: recall, false alarms, distance, side, and time.
+
+    python benchmarks/locate_accuracy.py [auto|rule|FILE] [--count N]
+
+On the frozen set `rooms`, of whose hands those with at least ten joints to be seen have to be found. A hand is found if
+what is seen of it is within 100 mm of its middle. A line for each confidence from which a hand is believed.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+from dor3d.data.rooms import LEAST_SEEN, RoomSample
+from dor3d.data.testsets import ROOMS_COUNT, rooms
+from dor3d.geometry.crop import center_of_joints
+from dor3d.predict.find import LearnedFinder, make_finder
+from dor3d.predict.sights import Sighting
+from dor3d.train.locating import judge_frame
+
+_LEAST = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_FOUND_MM = 100.0
+
+
+def frame_of(sample: RoomSample) -> np.ndarray:
+    """Its readings without what pads them; the grid's own camera is theirs."""
+    return sample.depth[: len(sample.grid.rows), : len(sample.grid.columns)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("locator", nargs="?", default="auto")
+    parser.add_argument("--count", type=int, default=ROOMS_COUNT)
+    args = parser.parse_args()
+    finder, source, took = make_finder(args.locator, threads=1), rooms(), 0.0
+    if isinstance(finder, LearnedFinder):
+        finder.least = _LEAST[0]
+    frames: list[tuple[list[Sighting], np.ndarray, np.ndarray, list[bool]]] = []
+    for index in range(args.count):
+        sample = source.sample(index)
+        frame = frame_of(sample)
+        start = time.perf_counter()
+        seen = finder(frame, sample.grid.camera, 1.0)
+        took += time.perf_counter() - start
+        hands, middles = sample.room.hands, np.array([center_of_joints(h.joints_mm) for h in sample.room.hands])
+        asked = np.array([hand.seen >= LEAST_SEEN for hand in hands], bool)
+        frames.append((seen, middles.reshape(-1, 3), asked, [hand.is_right for hand in hands]))
+    total = sum(int(asked.sum()) for _, _, asked, _ in frames)
+    print(f"{args.locator}: {args.count} frames, {total} hands to be found, {1e3 * took / args.count:.2f} ms a frame\n")
+    print("| confidence | found | frames with a false alarm | off (median) | side right |\n|---|---|---|---|---|")
+    for least in _LEAST if isinstance(finder, LearnedFinder) else (0.5,):
+        print(line(least, frames, total))
+
+
+def line(least: float, frames: list[tuple[list[Sighting], np.ndarray, np.ndarray, list[bool]]], total: int) -> str:
+    missed, false, off, sides = 0.0, 0, [], []
+    for seen, middles, asked, rights in frames:
+        believed = [one for one in seen if one.confidence >= least]
+        _, gone, alarms = judge_frame(believed, middles, asked, _FOUND_MM)
+        missed, false = missed + gone, false + (alarms > 0)
+        for one in believed:
+            apart = np.linalg.norm(middles - one.center_mm, axis=1) if len(middles) else np.array([np.inf])
+            nearest = int(apart.argmin())
+            if apart[nearest] < _FOUND_MM and asked[nearest]:
+                off.append(apart[nearest])
+                sides.append((one.right > 0) == rights[nearest])
+    far, side = (f"{np.median(off):.1f} mm", f"{np.mean(sides):.1%}") if off else ("", "")
+    return f"| {least:.2f} | {1 - missed / total:.1%} | {false / len(frames):.1%} | {far} | {side} |"
+
+
+if __name__ == "__main__":
+    main()
