@@ -66,8 +66,8 @@ def open_sources(
 
     Args:
         data: `kind`: "synthetic", with any field of SyntheticConfig or SceneConfig, such as `body`, and `scenes`, whose
-            fields the others are: "plain" or "wide"; or a set's name, with any field of SetOptions or Augmentation; or "rooms", whole frames with any field of RoomConfig or
-            SceneConfig.
+            fields the others are: "plain" or "wide"; or a set's name, with any field of SetOptions or Augmentation; or
+            "rooms", whole frames with any field of RoomConfig or SceneConfig.
         shape: the network's input.
         seed: of the stream, or of how crops are changed.
         say: told when a cache is made.
