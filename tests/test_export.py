@@ -103,7 +103,7 @@ def test_a_run_folder_is_exported(tmp_path: Path) -> None:
 
 
 def test_a_file_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "parity_mm", lambda *_: float("nan"))
+    monkeypatch.setattr(export, "_parity_mm", lambda *_: float("nan"))
     with pytest.raises(ModelError, match=r"does not agree with the trained one.*Nothing was written"):
         export_onnx(trained(), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

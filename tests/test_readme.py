@@ -29,6 +29,7 @@ SHORTER = {
     "train": ["--steps", "2", "--batch", "4", "--validation", "4", "--workers", "0"],
     "tables": ["--steps", "2", "--batch", "4", "--validation", "4", "--seeds", "1", "--frames", "4", "--size", "32"],
     "figures": ["--frames", "4"],
+    "export": ["--calibrate", "8"],
 }
 
 

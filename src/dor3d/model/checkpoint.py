@@ -96,11 +96,20 @@ def _weights_of(folder: Path) -> Path:
     return path if path.suffix == ".safetensors" else path / WEIGHTS
 
 
-def load_weights(net: Network, source: Path) -> None:
-    """Copy a safetensors file's (or a run folder's) weights into a network of the same shape; raises ModelError."""
+def load_weights(net: Network, source: Path, may_lack: tuple[str, ...] = ()) -> None:
+    """Copy a safetensors file's (or a run folder's) weights into a network of the same shape; raises ModelError.
+
+    Args:
+        net: gets them.
+        source: the file or folder.
+        may_lack: beginnings of names of tensors that may stay as they are, if the source has none of them.
+    """
     path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
     tensors, _ = read_tensors(path)
     own = net.state_dict()
+    for part in may_lack:
+        if not any(name.startswith(part) for name in tensors):
+            tensors |= {name: tensor for name, tensor in own.items() if name.startswith(part)}
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     if missing or foreign:
         got = f"{len(missing)} missing ({', '.join(missing[:3])}), {len(foreign)} foreign ({', '.join(foreign[:3])})"

@@ -20,6 +20,7 @@ from dor3d.errors import ModelError
 from dor3d.model.backbone import Trunk, reparameterised
 from dor3d.model.base import Network, config_from_json, config_to_json
 from dor3d.model.heads.coordinate import CoordinateHead
+from dor3d.model.heads.errors import ErrorHead
 from dor3d.model.heads.heatmap import HeatmapHead
 from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
@@ -45,6 +46,7 @@ _CHOICES = {
     "features": Features,
 }
 _ONE_HEADS = {"anchors": "offset", "monotone": "ordinal", "positions": "ordinal"}  # options of one head alone
+_LAPLACE = math.sqrt(2)  # standard deviation over mean absolute error, of the distribution that errors are taught by
 CELL = 32  # backbones reduce by this much; a crop's side is a multiple of it
 
 
@@ -74,6 +76,7 @@ class ModelConfig:
         drop_path: stochastic depth of the backbone; None: timm's default for it.
         kinds: say also whether there is a hand, and whether it is a right one (ours), by a linear layer on the mean of
             the last stage's map.
+        errors: say how far off each coordinate is by layers of their own (ours), not by the head's spread.
 
     Raises ModelError for values that make no network.
     """
@@ -98,6 +101,7 @@ class ModelConfig:
     features: Features = "xy_z"
     drop_path: float | None = None
     kinds: bool = False
+    errors: bool = False
 
     def __post_init__(self) -> None:
         if self.size < CELL or self.size % CELL:
@@ -166,14 +170,18 @@ class HandNet(Network):
             channels, grid = config.neck, config.size // 8
         self.head = _head(config, channels, grid)
         self.kind = nn.Linear(self.trunk.channels, 2) if config.kinds else None
+        self.errors = ErrorHead(channels, len(config.joints)) if config.errors else None
 
     def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
         """Normalised depth in [-1, 1] to crop points (p px, q px, r mm) and their sigma, both [B, A, 3]."""
         maps, last = self._read(crop)
         prediction = self.head(maps)
-        if self.kind is None:
-            return prediction
-        return prediction._replace(kind=self.kind(last.mean((2, 3))).float())
+        if self.errors is not None:
+            error = self.errors(maps)
+            prediction = prediction._replace(error=error, sigma=error * _LAPLACE)
+        if self.kind is not None:
+            prediction = prediction._replace(kind=self.kind(last.mean((2, 3))).float())
+        return prediction
 
     @property
     def name(self) -> str:
@@ -181,8 +189,8 @@ class HandNet(Network):
         return self.config.backbone
 
     def outputs(self) -> list[nn.Module]:
-        """The head's layers that answer."""
-        return self.head.outputs()
+        """The head's layers that answer, and those that say how far off it is."""
+        return [*self.head.outputs(), *([] if self.errors is None else [self.errors])]
 
     def maps(self, crop: Float[Tensor, "b 1 s s"]) -> Maps:
         """What the head reads."""

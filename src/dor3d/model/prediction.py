@@ -75,6 +75,8 @@ class Prediction(NamedTuple):
         heat: of heads that say where each joint is likely to be.
         kind: log-odds that the crop is centred on a hand, and that a hand in it is a right one, [B, 2]; of networks
             that tell (`ModelConfig.kinds`).
+        error: mean absolute error of each coordinate that is expected, in the same units; of networks that tell
+            (`ModelConfig.errors`), whose sigma follows from it.
     """
 
     points: Float[Tensor, "b a 3"]
@@ -83,6 +85,7 @@ class Prediction(NamedTuple):
     votes: Votes | None = None
     heat: Heat | None = None
     kind: Float[Tensor, "b 2"] | None = None
+    error: Float[Tensor, "b a 3"] | None = None
 
     def of(self, rows: Int[Tensor, "n"]) -> "Prediction":
         """That of some crops alone."""
@@ -94,4 +97,5 @@ class Prediction(NamedTuple):
             None if votes is None else votes.of(rows),
             None if heat is None else heat._replace(log_prob=heat.log_prob[rows]),
             None if self.kind is None else self.kind[rows],
+            None if self.error is None else self.error[rows],
         )

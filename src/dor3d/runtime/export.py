@@ -35,7 +35,13 @@ _HALF_MAX: Final = 65504.0
 
 
 def export_onnx(
-    model: HandNet | Path, out: Path, *, half: bool = True, name: str = "", card: Mapping[str, Any] | None = None
+    model: HandNet | Path,
+    out: Path,
+    *,
+    half: bool = True,
+    name: str = "",
+    card: Mapping[str, Any] | None = None,
+    sigma_scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> float:
     """Write a network (or a run folder's) as ONNX; returns by how much its joints differ from torch's (mean, mm).
 
@@ -44,17 +50,19 @@ def export_onnx(
         half: store weights as float16; a runtime turns them back when it loads the file and computes in float32.
         name: the model's name; the file's stem by default.
         card: free data on the training, kept in the file.
+        sigma_scale: what standard deviations along x, y and z are multiplied by (`dor3d.train.temperature`).
 
     Raises ModelError when the exported network does not agree with torch's.
     """
     out = Path(out)
     net = model if isinstance(model, HandNet) else load_model(model)
     plain = net.folded().cpu().to(memory_format=torch.contiguous_format)
-    proto = _trace(plain)
+    outputs = _Outputs(plain, sigma_scale).eval()
+    proto = traced(outputs, {"crop": torch.zeros(2, 1, net.config.size, net.config.size)}, _names(net))
     if half:
         store_half(proto)
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(_metadata(net, name or out.stem, card or {}))})
-    difference = parity_mm(proto, plain)
+    difference = _parity_mm(proto, outputs)
     limit = HALF_TOLERANCE_MM if half else FULL_TOLERANCE_MM
     if not difference <= limit:
         raise ModelError(
@@ -67,16 +75,17 @@ def export_onnx(
     return difference
 
 
-def parity_mm(proto: ModelProto, net: HandNet, count: int = 8, seed: int = 0) -> float:
+def _parity_mm(proto: ModelProto, outputs: "_Outputs", count: int = 8, seed: int = 0) -> float:
     """How far an ONNX network is from torch's on made-up crops: the mean distance (mm) of joints, or of their sigma.
 
     A tenth of log-odds counts as much as a mm.
     """
+    net = outputs.net
     crops = made_up_crops(count, net.config.size, seed)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     batches = [session.run(_names(net), {"crop": crops[i : i + 3]}) for i in range(0, count, 3)]
     with torch.no_grad():
-        expected = _Outputs(net)(torch.from_numpy(crops))
+        expected = outputs(torch.from_numpy(crops))
     scale = net.config.cube_mm[0] / net.config.size
     in_mm = np.array([scale, scale, 1.0])
     units = (in_mm, in_mm, np.array([10.0, 10.0]))
@@ -126,22 +135,19 @@ def store_half(proto: ModelProto) -> None:
 class _Outputs(nn.Module):
     """The network without what only training needs."""
 
-    def __init__(self, net: HandNet) -> None:
+    def __init__(self, net: HandNet, sigma_scale: tuple[float, float, float]) -> None:
         super().__init__()
         self.net = net
+        self.register_buffer("scale", torch.tensor(sigma_scale))
 
     def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
         said = self.net(crop)
-        return (said.points, said.sigma) if said.kind is None else (said.points, said.sigma, said.kind)
+        sigma = said.sigma * self.scale
+        return (said.points, sigma) if said.kind is None else (said.points, sigma, said.kind)
 
 
 def _names(net: HandNet) -> list[str]:
     return ["points", "sigma", "kind"] if net.config.kinds else ["points", "sigma"]
-
-
-def _trace(net: HandNet) -> ModelProto:
-    crop = torch.zeros(2, 1, net.config.size, net.config.size)
-    return traced(_Outputs(net).eval(), {"crop": crop}, _names(net))
 
 
 def traced(net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> ModelProto:

@@ -49,8 +49,8 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
         loss: `paper`, `balanced` or `metric`; see train/losses.py.
-        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight: of its parts; an ordinal weight of 0
-            trains without the DOR loss.
+        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight, error_weight: of its parts; an ordinal
+            weight of 0 trains without the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -92,6 +92,7 @@ class TrainConfig:
     dense_weight: float = Weights().dense
     anchor_weight: float = Weights().anchor
     kind_weight: float = Weights().kind
+    error_weight: float = Weights().error
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -127,6 +128,7 @@ class TrainConfig:
             "dense_weight",
             "anchor_weight",
             "kind_weight",
+            "error_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))
@@ -144,7 +146,7 @@ class TrainConfig:
     def loss_weights(self) -> Weights:
         """Of the loss' parts."""
         parts = self.joint_weight, self.ordinal_weight, self.dense_weight, self.anchor_weight
-        return Weights(*parts, self.kind_weight)
+        return Weights(*parts, self.kind_weight, self.error_weight)
 
     @property
     def total_steps(self) -> int:

@@ -21,6 +21,9 @@ Two more teach what other heads say all over their maps; their weights are 0 unl
 `kind`, of networks that tell what a crop shows (ours), is the cross entropy of hand or none, and of right or left where
 there is a hand. Crops without a right hand teach nothing else: a left one is mirrored before its joints are looked for.
 
+`error`, of networks that tell how far off they are (ours), is the negative log-likelihood of their coordinates' errors
+under Laplace distributions of the sizes that they tell. It teaches nothing else: neither joints nor maps feel it.
+
 All are means over the batch. Targets outside the crop are clamped to it for heads that cannot say what lies there.
 """
 
@@ -49,6 +52,7 @@ class Weights(NamedTuple):
     dense: float = 0.0
     anchor: float = 0.0
     kind: float = 5.0
+    error: float = 1.0
 
 
 class LossParts(NamedTuple):
@@ -60,6 +64,7 @@ class LossParts(NamedTuple):
     dense: Float[Tensor, ""]
     anchor: Float[Tensor, ""]
     kind: Float[Tensor, ""]
+    error: Float[Tensor, ""]
 
 
 def hand_loss(
@@ -94,7 +99,7 @@ def hand_loss(
         share, target, prediction = len(right) / len(shown), target[right], prediction.of(right)
         if not len(right):
             none = told * 0
-            return LossParts(weights.kind * told, none, none, none, none, told)
+            return LossParts(weights.kind * told, none, none, none, none, told, none)
     if prediction.votes is None:
         target = clamp_to_crop(target, discretisations)
     if kind == "metric":
@@ -102,7 +107,9 @@ def hand_loss(
         joint = joint_loss(prediction.points * scale, target * scale, "mean", _METRIC_TURN_MM)
     else:
         joint = joint_loss(prediction.points, target, "sum" if kind == "paper" else "mean")
-    ordinal = dense = anchor = target.new_zeros(())
+    ordinal = dense = anchor = error = target.new_zeros(())
+    if prediction.error is not None:
+        error = error_loss(prediction.error, prediction.points, target)
     if prediction.logits:
         ordinal = ordinal_loss(prediction.logits, target, discretisations, labels)
     if prediction.votes is not None and weights.dense:
@@ -112,7 +119,16 @@ def hand_loss(
     if prediction.votes is not None and weights.anchor:
         anchor = anchor_loss(prediction.votes, target)
     total = weights.joint * joint + weights.ordinal * ordinal + weights.dense * dense + weights.anchor * anchor
-    return LossParts(share * total + weights.kind * told, joint, ordinal, dense, anchor, told)
+    total = total + weights.error * error
+    return LossParts(share * total + weights.kind * told, joint, ordinal, dense, anchor, told, error)
+
+
+def error_loss(
+    size: Float[Tensor, "b a 3"], points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"]
+) -> Float[Tensor, ""]:
+    """|e| / b + log b for errors e, which it does not change, and what was said of them, b: a mean over coordinates."""
+    apart = (points.detach().float() - target.float()).abs()
+    return (apart / size + size.log()).mean()
 
 
 def kind_loss(kind: Float[Tensor, "b 2"], shown: Int[Tensor, "b"] | None) -> Float[Tensor, ""]:

@@ -79,10 +79,10 @@ def synth_compact() -> TrainConfig:
 
 @recipe("synth-wide")
 def synth_wide() -> TrainConfig:
-    """The small network on scenes of real use, which it also learns to tell left hands and empty crops in."""
+    """The small network on scenes of real use, where it also tells left hands, crops without one, and its errors."""
     config = synth_compact()
     data = {"kind": "synthetic", "scenes": "wide", "left": 0.15, "empty": 0.15}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, kinds=True), data=data)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, kinds=True, errors=True), data=data)
 
 
 @recipe("synth-resnet50")

@@ -164,6 +164,6 @@ def _step_of(line: str) -> float:
 
 
 def start_weights(net: Network, init: Path | None) -> None:
-    """Load the weights to begin from, if any are given."""
+    """Load the weights to begin from, if any are given; layers that say more of a crop may be new."""
     if init is not None:
-        load_weights(net, init)
+        load_weights(net, init, may_lack=("kind.", "errors."))
