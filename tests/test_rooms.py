@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from dor3d.data.synthetic import generator
 from dor3d.geometry import Pinhole
 from dor3d.hand.around import NEAREST_MM
 from dor3d.hand.room import RoomConfig, draw_room
-from dor3d.hand.scene import exact_depth
+from dor3d.hand.scene import exact_depth, image_size, read_sensor
 
 CONFIG = RoomConfig()
 
@@ -72,3 +73,13 @@ def test_a_room_is_a_pure_function_of_its_generator():
 def test_rooms_before_a_given_camera(name):
     camera = Pinhole.preset(name)
     assert draw_room(np.random.default_rng(0), CONFIG, camera).scene.camera == camera
+
+
+def test_what_is_out_of_range_has_no_reading():
+    """A wall that runs away from the camera ends where cameras do; noise never makes it nearer than nothing."""
+    for seed in range(60):
+        rng = generator(seed, 0)
+        scene = draw_room(rng, RoomConfig(walls=(0.0, 1.0, 1.0))).scene
+        width, height = image_size(scene.camera)
+        depth = read_sensor(scene, np.arange(0, width, 8), np.arange(0, height, 8), rng)
+        assert depth.min() >= 0 and depth.max() < 15_000

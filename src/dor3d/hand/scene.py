@@ -12,6 +12,7 @@ from dor3d.hand.faults import SensorFaults
 from dor3d.hand.render import FAR, cast
 from dor3d.hand.sensor import apply_faults
 
+_RANGE_MM: Final = 10_000.0  # no depth camera for hands reads farther
 _BEYOND_MM: Final = 20.0  # more than the jump that the sensor's edge faults look for
 
 
@@ -74,7 +75,7 @@ def _cast_planes(planes: ndarray, ray_x: ndarray, ray_y: ndarray, depth: ndarray
 
 
 def read_sensor(
-    scene: Scene, columns: ndarray, rows: ndarray, rng: np.random.Generator, limit_mm: float = FAR
+    scene: Scene, columns: ndarray, rows: ndarray, rng: np.random.Generator, limit_mm: float = _RANGE_MM
 ) -> ndarray:
     """What the sensor reads [H, W] (mm, 0: none) at these ascending columns and rows, with its faults."""
     depth, _ = exact_depth(scene, columns, rows, limit_mm)
