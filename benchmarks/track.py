@@ -26,6 +26,26 @@ _REACH_MM, _HZ = 90.0, 0.8  # of the movement: up to 450 mm/s
 _SEED = 77
 
 
+class Scenes:
+    """Scenes without end, before one camera, whose hand stays in the image wherever it moves."""
+
+    def __init__(self, camera: str) -> None:
+        self.camera, self.index = Pinhole.preset(camera), 0
+        self.config = SceneConfig(cameras=(camera,), distance_mm=(350.0, 700.0))
+
+    def __iter__(self) -> "Scenes":
+        return self
+
+    def __next__(self) -> Scene:
+        width, height = self.camera.width or 640, self.camera.height or 480
+        while True:
+            scene = draw_scene(generator(_SEED, self.index), self.config, self.camera)
+            self.index += 1
+            u, v = self.camera.project(center_of_joints(scene.joints_mm)) / (width, height)
+            if 0.3 < u < 0.7 and 0.33 < v < 0.67:
+                return scene
+
+
 def moved(scene: Scene, by: np.ndarray) -> Scene:
     spheres = scene.spheres.copy()
     spheres[:, :3] += by
@@ -79,17 +99,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=8)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
-    camera = Pinhole.preset(args.camera)
-    config = SceneConfig(cameras=(args.camera,), distance_mm=(350.0, 700.0))
     rows: list[tuple[float, ...]] = []
-    index = 0
-    while len(rows) < args.scenes:
-        scene = draw_scene(generator(_SEED, index), config, camera)
-        index += 1
-        u, v = camera.project(center_of_joints(scene.joints_mm))
-        if not (200 < u < 440 and 160 < v < 320):
-            continue  # it would leave the image
-        predictor = Predictor(args.model, camera, threads=args.threads)
+    for index, scene in zip(range(args.scenes), Scenes(args.camera), strict=False):
+        predictor = Predictor(args.model, scene.camera, threads=args.threads)
         still, _ = stream(scene, moves=False, seed=index)
         raw, smooth = (follow(predictor, still, steady)[0] for steady in (False, True))
         moving, true = stream(scene, moves=True, seed=1000 + index)

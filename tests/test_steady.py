@@ -5,7 +5,7 @@ import pytest
 
 from dor3d.hand.model import ANGLE_COUNT, average_shape, hand_joints
 from dor3d.hand.pose import gesture_pose
-from dor3d.predict.steady import BoneLengths, SpeedFilter, with_lengths
+from dor3d.predict.steady import BoneLengths, CalmFilter, with_lengths
 from dor3d.skeleton import BONES
 
 FRAME_S = 1 / 30
@@ -17,28 +17,34 @@ def _lengths(joints):
 
 
 def _filtered(poses):
-    steady = SpeedFilter()
+    steady = CalmFilter()
     return np.array([steady(pose, FRAME_S) for pose in poses])
 
 
 def test_a_still_hand_is_steady():
-    """Noise of 1.5 mm an axis comes out with less than half of it."""
+    """Noise of 1.5 mm an axis comes out with a third of it."""
     noise = np.random.default_rng(0).normal(0.0, 1.5, (300, 21, 3))
     out = _filtered(HAND + noise)[60:]
-    assert out.std(0).mean() < 0.65
+    assert out.std(0).mean() < 0.5
     assert np.abs(out.mean(0) - HAND).max() < 0.6
 
 
-@pytest.mark.parametrize("speed", [200.0, 500.0, 1500.0])
-def test_a_moving_hand_is_at_most_a_frame_late(speed):
-    """Behind by no more than it moves in a frame."""
+@pytest.mark.parametrize("speed", [10.0, 30.0, 100.0, 200.0, 500.0, 1500.0])
+def test_a_moving_hand_is_at_most_a_frame_late_or_as_far_as_noise_leads(speed):
+    """Behind by no more than it moves in a frame, or by half a centimetre."""
     way = np.arange(60)[:, None, None] * FRAME_S * speed * np.array([1.0, 0.0, 0.0])
     late = ((HAND + way) - _filtered(HAND + way))[20:, :, 0]
-    assert late.max() < speed * FRAME_S
+    assert late.max() < max(speed * FRAME_S, 5.0)
+
+
+def test_a_hand_that_starts_at_once_is_followed_at_once():
+    """From rest, in the first frame of a jump."""
+    out = _filtered(np.concatenate([np.repeat(HAND[None], 30, 0), HAND[None] + (60.0, 0.0, 0.0)]))
+    assert np.abs(out[-1] - HAND - (60.0, 0.0, 0.0)).max() < 3.0
 
 
 def test_the_first_pose_and_one_at_no_time_come_as_they_are():
-    steady = SpeedFilter()
+    steady = CalmFilter()
     assert np.array_equal(steady(HAND, FRAME_S), HAND)
     for seconds in (0.0, -1.0, float("nan")):
         assert np.array_equal(steady(HAND + 40.0, seconds), HAND + 40.0)
@@ -54,10 +60,10 @@ def test_speed_has_no_axes():
     assert np.allclose(_filtered(poses @ turn), _filtered(poses) @ turn)
 
 
-@pytest.mark.parametrize("wrong", [{"still_hz": 0.0}, {"speed_hz": -1.0}, {"per_mm_s": -0.1}])
+@pytest.mark.parametrize("wrong", [{"still_hz": 0.0}, {"mean_hz": -1.0}, {"per_mm": -0.1}, {"rest_mm": -1.0}])
 def test_filters_refuse_what_is_no_cutoff(wrong):
     with pytest.raises(ValueError, match="cutoffs must be positive"):
-        SpeedFilter(**wrong)
+        CalmFilter(**wrong)
 
 
 def test_bones_get_their_lengths_back():

@@ -1,8 +1,10 @@
-"""Poses of a stream made steady: noise off slow joints, bones of one length. NumPy alone, no frame looked at.
+"""Poses of a stream made steady: noise off joints that rest, bones of one length. NumPy alone, no frame looked at.
 
-Sources: Casiez, Roussel and Vogel, "1 euro filter: a simple speed-based low-pass filter for noisy input in interactive
-systems", CHI 2012; the lengths are kept as constraints are in Müller et al., "Position based dynamics", 2007. Packages
-of the filter take one number at a time; here a joint is one signal, so that its speed has no axes.
+The filter has the idea of the 1 euro filter (Casiez, Roussel and Vogel, "1 euro filter: a simple speed-based low-pass
+filter for noisy input in interactive systems", CHI 2012), a low pass that opens as a joint moves. But noise feigns
+speed, so that that filter either trembles or is late for slow hands; this one opens by how far it has fallen behind,
+which noise feigns little (benchmarks/filters.py compares them). The lengths are kept as constraints are in Müller et
+al., "Position based dynamics", 2007.
 """
 
 import math
@@ -19,26 +21,34 @@ _ROUNDS: Final = 4  # over the constraints
 _MEMORY: Final = 150  # poses that a bone's length is a mean of, about
 
 
-class SpeedFilter:
-    """The 1 euro filter on joints: a low pass whose cutoff grows with each joint's speed.
+class CalmFilter:
+    """A low pass on joints that opens by how far it is behind, so that it never is by much; a joint is one signal.
 
     Args:
         still_hz: cutoff of a joint that rests: lower, steadier.
-        per_mm_s: what each mm/s of speed adds to it (Hz): higher, quicker.
-        rest_mm_s: speed that noise alone feigns.
-        speed_hz: cutoff of the speed itself.
+        per_mm: what each mm adds to it (Hz) that the joint is behind: higher, quicker.
+        rest_mm: how far noise leads on average.
+        jump_mm: how far no noise leads even once.
+        mean_hz: cutoff of that average.
 
     Raises InputError for a cutoff that is not positive.
     """
 
     def __init__(
-        self, still_hz: float = 1.2, per_mm_s: float = 0.04, rest_mm_s: float = 30.0, speed_hz: float = 2.0
+        self,
+        still_hz: float = 0.6,
+        per_mm: float = 6.0,
+        rest_mm: float = 4.0,
+        jump_mm: float = 14.0,
+        mean_hz: float = 1.5,
     ) -> None:
-        if min(still_hz, speed_hz) <= 0 or min(per_mm_s, rest_mm_s) < 0:
-            raise InputError("A filter's cutoffs must be positive", got=(still_hz, per_mm_s, rest_mm_s, speed_hz))
-        self.still_hz, self.per_mm_s, self.rest_mm_s, self.speed_hz = still_hz, per_mm_s, rest_mm_s, speed_hz
+        if min(still_hz, mean_hz) <= 0 or min(per_mm, rest_mm, jump_mm) < 0:
+            got = (still_hz, per_mm, rest_mm, jump_mm, mean_hz)
+            raise InputError("A filter's cutoffs must be positive, and its distances not negative", got=got)
+        self.still_hz, self.per_mm, self.rest_mm = still_hz, per_mm, rest_mm
+        self.jump_mm, self.mean_hz = jump_mm, mean_hz
         self._last: ndarray | None = None
-        self._raw = self._speed = np.zeros(())
+        self._behind = np.zeros(())
 
     def reset(self) -> None:
         """Forget everything: the next pose comes out as it is."""
@@ -47,12 +57,13 @@ class SpeedFilter:
     def __call__(self, joints: Float[ndarray, "a 3"], seconds: float) -> Float[ndarray, "a 3"]:
         """The next pose (mm), so many seconds after the last one; a time that does not pass begins anew."""
         if self._last is None or self._last.shape != joints.shape or not seconds > 0:
-            self._last, self._raw, self._speed = joints, joints, np.zeros_like(joints)
+            self._last, self._behind = joints, np.zeros_like(joints)
             return joints
-        self._speed = self._speed + _share(self.speed_hz, seconds) * ((joints - self._raw) / seconds - self._speed)
-        speed = np.linalg.norm(self._speed, axis=1, keepdims=True)
-        cutoff = self.still_hz + self.per_mm_s * np.maximum(speed - self.rest_mm_s, 0.0)
-        self._raw, self._last = joints, self._last + _share(cutoff, seconds) * (joints - self._last)
+        now = joints - self._last
+        self._behind = self._behind + _share(self.mean_hz, seconds) * (now - self._behind)
+        mean, once = (np.linalg.norm(way, axis=1, keepdims=True) for way in (self._behind, now))
+        behind = np.maximum(np.maximum(mean - self.rest_mm, once - self.jump_mm), 0.0)
+        self._last = self._last + _share(self.still_hz + self.per_mm * behind, seconds) * now
         return self._last
 
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.predict.look import Look, Place
 from dor3d.predict.predictor import Hand, Predictor, hand_of
-from dor3d.predict.steady import BoneLengths, SpeedFilter
+from dor3d.predict.steady import BoneLengths, CalmFilter
 from dor3d.skeleton import JOINTS
 
 _LOST: Final = 0.25  # a hand that is followed is lost below this confidence
@@ -43,7 +43,7 @@ class _Followed:
     look: Look
     right: float
     speed: Float[ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
-    smooth: SpeedFilter = field(default_factory=SpeedFilter)
+    smooth: CalmFilter = field(default_factory=CalmFilter)
     bones: BoneLengths = field(default_factory=BoneLengths)
 
     @property
