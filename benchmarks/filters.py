@@ -1,4 +1,4 @@
-"""Filters of joints compared: how much a hand that rests trembles, how late one that moves is, how far behind one drifts.
+"""Filters of joints compared: how a hand at rest trembles, how late one that moves is, how far behind one drifts.
 
     python benchmarks/filters.py [--model NAME|FILE] [--scenes N] [--threads N]
 
