@@ -24,7 +24,7 @@ from dor3d.evaluate.crops import found_in_stream
 from dor3d.files import whole_file, write_whole
 from dor3d.metrics import joint_errors, success_curve
 from dor3d.runtime.onnx import OnnxModel
-from dor3d.skeleton import JOINTS
+from dor3d.skeleton import FINGER_JOINTS, JOINTS
 
 _CURVE_MM = np.arange(0.0, 81.0)
 
@@ -40,12 +40,40 @@ def measure(model: OnnxModel, source: SyntheticHands, count: int) -> dict[str, A
         "mean_mm": float(errors.mean()),
         "median_mm": float(np.median(errors)),
         "per_joint_mm": dict(zip(JOINTS, errors.mean(0).round(3).tolist(), strict=True)),
+        "fingers_mm": {name: float(errors[:, list(own)].mean().round(3)) for name, own in FINGER_JOINTS.items()},
+        "views_mm": by_view(true, errors),
         "axes_mm": dict(zip("xyz", np.abs(per_axis).mean((0, 1)).round(3).tolist(), strict=True)),
         "success_max": {f"{mm:.0f}": round(100 * float(curve[int(mm)]), 2) for mm in (10, 20, 30, 40, 60, 80)},
         "curve": curve.round(4).tolist(),
         "within_sigma": told.within,
         "sigma_ranks": {"joints": told.joint_rank, "hands": told.hand_rank},
     }
+
+
+def by_view(true: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+    """Mean errors (mm) and shares (%) of what the camera sees of right hands: palm, back, side, or fingers end on."""
+    wrist, index, middle, little = (
+        true[:, JOINTS.index(name)] for name in ("wrist", "index_mcp", "middle_mcp", "little_mcp")
+    )
+    sight = unit(true.mean(1))
+    towards = (unit(np.cross(index - wrist, little - wrist)) * sight).sum(1)  # the palm's normal; -1: it faces the eye
+    along = np.abs((unit(middle - wrist) * sight).sum(1))
+    end_on = along > 0.85
+    views = {
+        "palm": ~end_on & (towards < -0.5),
+        "back": ~end_on & (towards > 0.5),
+        "side": ~end_on & (np.abs(towards) <= 0.5),
+        "end on": end_on,
+    }
+    told: dict[str, float] = {}
+    for name, some in views.items():
+        told[name] = round(float(errors[some].mean()), 3) if some.any() else float("nan")
+        told[f"{name}, share"] = round(100 * float(some.mean()), 1)
+    return told
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def draw(results: dict[str, dict[str, Any]], out: Path) -> None:
@@ -80,6 +108,9 @@ def main() -> None:
         means = f"mean {r['mean_mm']:.2f} mm, median {r['median_mm']:.2f}"
         print(f"{name}: {r['frames']} frames, {means}; worst joint {rates}")
         ranks = ", ".join(f"{what} {value:.2f}" for what, value in r["sigma_ranks"].items())
+        fingers = " / ".join(f"{mm:.1f}" for mm in r["fingers_mm"].values())
+        views = ", ".join(f"{name} {mm:.1f}" for name, mm in r["views_mm"].items() if "share" not in name)
+        print(f"    thumb to little finger {fingers}; seen from {views}")
         print(f"    along x, y, z {r['axes_mm']}; within 1 and 2 sigma: {inside}; errors' rank correlation: {ranks}")
     if args.out:
         write_whole(args.out / "accuracy.json", json.dumps(results, indent=1))
