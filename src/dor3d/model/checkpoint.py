@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +20,7 @@ from dor3d.text import parse_json
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 FORMAT = 1
+Filled = TypeVar("Filled", bound=Network)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -71,29 +72,30 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def load_model(folder: Path) -> HandNet:
     """The network of a run folder (or of the folder that a .safetensors file lies in), on the CPU in eval mode."""
-    weights = _weights_of(folder)
-    raw = read_config(weights.parent)
+    raw, weights = _open_run(folder)
     if raw.get("task", "pose") != "pose":
         raise ModelError(f"{folder} holds a network that finds hands", expected="one that reads joints off crops")
-    net = HandNet(ModelConfig.from_json(raw["model"]))
-    load_weights(net, weights)
-    return net.eval()
+    return _filled(HandNet(ModelConfig.from_json(raw["model"])), weights)
 
 
 def load_locator(folder: Path) -> Locator:
     """The locator of a run folder, as `load_model` does it for networks that read joints."""
-    weights = _weights_of(folder)
-    raw = read_config(weights.parent)
+    raw, weights = _open_run(folder)
     if raw.get("task") != "locate":
         raise ModelError(f"{folder} holds no network that finds hands", fix="Train one: dor3d train locator.")
-    net = Locator(LocatorConfig.from_json(raw["locator"]))
+    return _filled(Locator(LocatorConfig.from_json(raw.get("locator", {}))), weights)
+
+
+def _open_run(folder: Path) -> tuple[dict[str, Any], Path]:
+    """A run's config, and its weights' file; a .safetensors file stands for the folder that it lies in."""
+    path = Path(folder)
+    weights = path if path.suffix == ".safetensors" else path / WEIGHTS
+    return read_config(weights.parent), weights
+
+
+def _filled(net: Filled, weights: Path) -> Filled:
     load_weights(net, weights)
     return net.eval()
-
-
-def _weights_of(folder: Path) -> Path:
-    path = Path(folder)
-    return path if path.suffix == ".safetensors" else path / WEIGHTS
 
 
 def load_weights(net: Network, source: Path, may_lack: tuple[str, ...] = ()) -> None:

@@ -1,6 +1,5 @@
 """One look of a network at a place in a frame: a crop, its joints, and what else the network says of it."""
 
-import math
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -11,6 +10,7 @@ from numpy import ndarray
 
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
+from dor3d.predict.sights import probability
 from dor3d.runtime.onnx import CropModel, CropOutput
 
 Place = tuple[float, float, float]
@@ -111,7 +111,7 @@ def _look(
     if kind is None:
         return Look(box, joints, std, 1.0, None)
     hand, right = kind.tolist()
-    return Look(box, joints, std, 1 / (1 + math.exp(-min(max(hand, -50.0), 50.0))), -right if box.mirrored else right)
+    return Look(box, joints, std, probability(hand), -right if box.mirrored else right)
 
 
 def shows_something(crop: Float[ndarray, "s s"]) -> bool:

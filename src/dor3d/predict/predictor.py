@@ -15,7 +15,7 @@ from dor3d.frames import check_frame, point_in_frame
 from dor3d.geometry import Pinhole
 from dor3d.predict.find import Finder, make_finder
 from dor3d.predict.look import Look, Looker, Place
-from dor3d.predict.sights import Sighting
+from dor3d.predict.sights import Sighting, probability
 from dor3d.runtime.onnx import CropModel, OnnxModel
 
 Side = Literal["auto", "left", "right"]
@@ -176,7 +176,7 @@ def hand_of(look: Look, right: float) -> Hand:
     camera, mine = look.box.camera, -right if look.box.mirrored else right
     return Hand(
         "left" if look.box.mirrored else "right",
-        1 / (1 + math.exp(-min(max(mine, -50.0), 50.0))),
+        probability(mine),
         look.confidence,
         np.array(look.box.center_mm),
         look.joints_mm,

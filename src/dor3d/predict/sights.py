@@ -28,6 +28,11 @@ class Sighting(NamedTuple):
     right: float
 
 
+def probability(log_odds: float) -> float:
+    """Of what has these log-odds, which may be infinite."""
+    return 1 / (1 + math.exp(-min(max(log_odds, -50.0), 50.0)))
+
+
 def sightings(
     heat: Float[ndarray, "h w"],
     right: Float[ndarray, "h w"],
@@ -54,8 +59,7 @@ def sightings(
         z = MIDDLE_MM * math.exp(float(depth[row, column]))
         x, y, _ = grid.camera.unproject(middle, np.array(z)).tolist()
         if all(math.dist((x, y, z), other.center_mm) > _APART_MM for other in found):
-            sure = 1 / (1 + math.exp(-float(heat[row, column])))
-            found.append(Sighting((x, y, z), sure, float(right[row, column])))
+            found.append(Sighting((x, y, z), probability(float(heat[row, column])), float(right[row, column])))
         if len(found) == most:
             break
     return found

@@ -39,8 +39,7 @@ class Temperatures(NamedTuple):
 
 def fit_temperatures(run: Path, count: int) -> Temperatures:
     """Fit them on a run's own held-out samples; raises InputError where it has none, or they cannot be read."""
-    config = TrainConfig.from_json({k: v for k, v in read_config(run).items() if k != "format"})
-    source = make_sources(config).validation
+    source = make_sources(TrainConfig.from_json(read_config(run))).validation
     if source is None:
         raise InputError("The run held out no samples", fix="Leave held_out above 0.")
     net, errors, sigmas = load_model(run), [], []
