@@ -11,35 +11,20 @@ false alarm.
 """
 
 import argparse
-import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
+from real_data import Frame, real_frames
 from scipy.ndimage import distance_transform_edt
-from sr305_check import hand_surface
 
 from dor3d.files import write_whole
-from dor3d.frames import in_mm, read_frames
-from dor3d.geometry import Pinhole
-from dor3d.geometry.crop import center_of_joints
 from dor3d.predict.find import LearnedFinder, make_finder
 from dor3d.predict.sights import Sighting
 from dor3d.viz.overlay import grey_depth, png
 
 LEAST, FOUND_MM, HAND_MM, BEHIND_MM, GAP_PX = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), 100.0, 120.0, 200.0, 13
-
-
-class Frame(NamedTuple):
-    """A real frame (mm) with the middle of its hand."""
-
-    name: str
-    depth: np.ndarray
-    camera: Pinhole
-    middle: np.ndarray
 
 
 def main() -> None:
@@ -53,7 +38,7 @@ def main() -> None:
     if isinstance(finder, LearnedFinder):
         finder.least = LEAST[0]
     seen: list[tuple[str, np.ndarray, list[Sighting], list[Sighting]]] = []
-    for frame in real_frames(args.shared / "real"):
+    for frame in real_frames(args.shared):
         bare = painted_out(frame)
         with_hand, without = (finder(depth, frame.camera, 1.0) for depth in (frame.depth, bare))
         seen.append((frame.name, frame.middle, with_hand, without))
@@ -71,31 +56,6 @@ def main() -> None:
         sure = max((one.confidence for one in without), default=0.0)
         if near > FOUND_MM or sure >= 0.3:
             print(f"{name}: nearest sighting {near:.0f} mm off; without the hand {sure:.2f} sure")
-
-
-def real_frames(folder: Path) -> Iterator[Frame]:
-    """All frames, their hands' middles in the camera frame."""
-    sr305 = Pinhole.load(folder / "sr305" / "camera.json")
-    for read in read_frames([folder / "sr305"]):
-        depth = in_mm(read.depth, sr305)
-        v, u = np.nonzero(hand_surface(depth, sr305))
-        points = sr305.unproject(np.stack([u, v], -1).astype(np.float64), depth[v, u].astype(np.float64))
-        yield Frame(f"sr305/{Path(read.name).stem}", depth, sr305, np.percentile(points, (1, 99), axis=0).mean(0))
-    labels, camera = _labels(folder / "realsense"), Pinhole.load(folder / "realsense" / "camera.json")
-    for name, joints in labels["joints"].items():
-        depth = cv2.imread(str(folder / "realsense" / name), cv2.IMREAD_UNCHANGED).astype(np.float32)
-        yield Frame(
-            f"realsense/{Path(name).stem}", depth, camera, center_of_joints(np.array(list(joints.values()), np.float64))
-        )
-    labels, camera = _labels(folder / "nyu"), Pinhole.preset("nyu")
-    coded = cv2.imread(str(folder / "nyu" / labels["frame"]), cv2.IMREAD_UNCHANGED).astype(np.float32)
-    truth = np.array(labels["joints_uvd_36"], np.float64)
-    middle = center_of_joints(camera.unproject(truth[:, :2], truth[:, 2]))
-    yield Frame("nyu/0", coded[..., 1] * 256 + coded[..., 0], camera, middle)
-
-
-def _labels(folder: Path) -> dict:
-    return json.loads((folder / "labels.json").read_text())
 
 
 def painted_out(frame: Frame) -> np.ndarray:
