@@ -76,7 +76,7 @@ def test_the_lines_of_python_run(folder: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_the_reproduced_tables_are_those_of_their_files() -> None:
     folder = DOCS / "reproduction"
     page = (DOCS / "reproduction.md").read_text()
-    tables = sorted(folder.glob("table_*.md"))
+    tables = sorted(folder.rglob("table_*.md"))
     assert tables and all(path.read_text() in page for path in tables)
     for path in tables:
         assert as_markdown(json.loads(path.with_suffix(".json").read_text())) == path.read_text()
