@@ -14,6 +14,7 @@ held-out crops (drawn as `clear`, none in common with it), parameters of the exp
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,17 @@ def train(out: Path, fields: str, samples: int) -> None:
     if finished(out):
         return
     command = [Path(sys.executable).with_name("dor3d"), "train", "synth-compact", "--out", out, "--resume"]
-    command += ["--samples", str(samples), "--threads", "1", "--workers", "0", "--log-every", "100", *fields.split()]
+    command += [
+        "--samples",
+        str(samples),
+        "--threads",
+        "1",
+        "--workers",
+        "0",
+        "--log-every",
+        "100",
+        *shlex.split(fields),
+    ]
     if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed; run it alone to see why")
 

@@ -22,6 +22,7 @@ from real_data import Frame, real_frames
 from dor3d.files import write_whole
 from dor3d.predict import Hand, Predictor
 from dor3d.predict.batch import overlay
+from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import JOINTS
 from dor3d.viz.overlay import png
 
@@ -43,19 +44,20 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    model = OnnxModel(args.model)
     frames = [frame for frame in real_frames(args.shared) if frame.joints]
     heads = ("frames", "centre", "missed", "mean (mm)", "median", "one offset a joint", "right hands")
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for name in ("realsense", "nyu"):
         some = [frame for frame in frames if frame.name.startswith(name)]
         for given in (True, False):
-            judged = [judge(args.model, frame, centre_of(frame, args.shared) if given else None) for frame in some]
+            judged = [judge(model, frame, centre_of(frame, args.shared) if given else None) for frame in some]
             print(f"| {name} | {'given' if given else 'none'} | {line(judged)} |")
             if args.out:
                 write_overlays(judged, args.out / f"{name}_{'given' if given else 'none'}")
 
 
-def judge(model: str, frame: Frame, centre: np.ndarray | None) -> Judged:
+def judge(model: OnnxModel, frame: Frame, centre: np.ndarray | None) -> Judged:
     """Predict a frame; of several hands the one nearest to the labelled one counts."""
     hands = Predictor(model, frame.camera)(frame.depth, centre)
     if not hands:
@@ -78,17 +80,16 @@ def centre_of(frame: Frame, shared: Path) -> np.ndarray:
 def line(judged: list[Judged]) -> str:
     """Cells of a row."""
     found = [one for one in judged if one.hand is not None]
-    missed = len(judged) - len(found)
-    errors = np.array([_MISSED_MM] * missed + [mean_error(one.offsets) for one in found])
-    right = sum(one.hand is not None and one.hand.handedness == "right" for one in found)
+    missed, errors = len(judged) - len(found), [error_mm(one) for one in judged]
+    right = sum(one.hand is not None and one.hand.handedness == "right" for one in judged)
     fair = f"{fair_error(found):.2f}" if len(found) > 1 else ""
-    cells = f"{missed} of {len(judged)} | {errors.mean():.2f} | {np.median(errors):.2f} | {fair}"
+    cells = f"{missed} of {len(judged)} | {np.mean(errors):.2f} | {np.median(errors):.2f} | {fair}"
     return f"{cells} | {right} of {len(judged)}"
 
 
-def mean_error(offsets: np.ndarray) -> float:
-    """Of a frame (mm)."""
-    return float(np.linalg.norm(offsets, axis=1).mean())
+def error_mm(judged: Judged) -> float:
+    """The mean over a frame's labelled joints (mm)."""
+    return _MISSED_MM if judged.hand is None else float(np.linalg.norm(judged.offsets, axis=1).mean())
 
 
 def fair_error(found: list[Judged]) -> float:

@@ -12,16 +12,15 @@ nyu's are left for the end (`real_frames.py`). No centre is given in real frames
 """
 
 import argparse
-import subprocess
-import sys
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from choices import finished
+from choices import finished, folder_of, train
 from real_data import Frame, real_frames
-from real_frames import judge, mean_error
+from real_frames import error_mm, judge
 from sr305_check import covered, hand_surface
 from sr305_check import judge as judge_surface
 
@@ -33,6 +32,7 @@ from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
 
 CHECKPOINT: Final = Path(__file__).resolve().parents[1] / "checkpoints" / "compact"
+BEGIN: Final = f"--init {shlex.quote(str(CHECKPOINT))} --lr 4e-4 --matrix-lr 0.01 --warmup 50"
 ADDITIONS: Final[dict[str, str]] = {
     "nothing": "",
     "views and distances of use": "--data.views [0.4,0.25,0.15,0.2] --data.distance_mm [200,1500]",
@@ -56,25 +56,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/scenes"))
     parser.add_argument("--finished", action="store_true")
     args = parser.parse_args()
-    folders = {name: args.out / name.replace(" ", "-").replace(",", "").replace("'", "") for name in ADDITIONS}
+    folders = {name: folder_of(args.out, fields) for name, fields in ADDITIONS.items()}
     if not args.finished:
         with ThreadPoolExecutor(args.jobs) as pool:
-            list(pool.map(lambda name: train(folders[name], ADDITIONS[name], args.samples), ADDITIONS))
+            list(pool.map(lambda name: train(folders[name], f"{BEGIN} {ADDITIONS[name]}", args.samples), ADDITIONS))
     print("| added | clear | hard | sr305 | covered | realsense |\n|---|---|---|---|---|---|")
     for name, folder in folders.items():
         if finished(folder):
             print(f"| {name} | {measure(folder, args.shared)} |", flush=True)
-
-
-def train(out: Path, fields: str, samples: int) -> None:
-    """Train one, or go on with it."""
-    if finished(out):
-        return
-    command = [Path(sys.executable).with_name("dor3d"), "train", "synth-compact", "--out", out, "--resume"]
-    command += ["--init", CHECKPOINT, "--samples", str(samples), "--threads", "1", "--workers", "0"]
-    command += ["--lr", "4e-4", "--matrix-lr", "0.01", "--warmup", "50", "--log-every", "100", *fields.split()]
-    if subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} failed; run it alone to see why")
 
 
 def measure(folder: Path, shared: Path) -> str:
@@ -85,17 +74,17 @@ def measure(folder: Path, shared: Path) -> str:
     shape = model.card.size, model.card.cube_mm
     rendered = [joint_errors(*found_in_stream(model, of(*shape), _RENDERED)[:2]).mean() for of in (clear, hard)]
     frames = list(real_frames(shared))
-    passed, share = surfaces(file, [frame for frame in frames if frame.name.startswith("sr305")])
-    labelled = [judge(str(file), frame, None) for frame in frames if frame.name.startswith("realsense")][:_SHOWN]
-    off = [100.0 if one.hand is None else mean_error(one.offsets) for one in labelled]
-    return " | ".join((*(f"{mm:.2f}" for mm in rendered), f"{passed}", f"{share:.0%}", f"{np.mean(off):.1f}"))
+    passed, share = surfaces(model, [frame for frame in frames if frame.name.startswith("sr305")])
+    labelled = [judge(model, frame, None) for frame in frames if frame.name.startswith("realsense")][:_SHOWN]
+    off = np.mean([error_mm(one) for one in labelled])
+    return f"{rendered[0]:.2f} | {rendered[1]:.2f} | {passed} | {share:.0%} | {off:.1f}"
 
 
-def surfaces(file: Path, frames: list[Frame]) -> tuple[int, float]:
+def surfaces(model: OnnxModel, frames: list[Frame]) -> tuple[int, float]:
     """Frames that pass, and the mean share of surfaces that bones cover."""
     passed, shares = 0, []
     for frame in frames:
-        surface, hands = hand_surface(frame.depth, frame.camera), Predictor(file, frame.camera)(frame.depth)
+        surface, hands = hand_surface(frame.depth, frame.camera), Predictor(model, frame.camera)(frame.depth)
         if not hands:
             shares.append(0.0)
             continue
