@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,8 @@ from dor3d.model.checkpoint import WEIGHTS, load_model, read_tensors, write_tens
 from dor3d.skeleton import JOINTS
 from dor3d.train.checkpoints import Checkpoints, state_path
 from dor3d.train.fabric import processes
-from dor3d.train.loop import WorkerError
 from dor3d.train.recipes import PRESETS, override
-from dor3d.train.stream import Sources
+from dor3d.train.stream import Order, Sources, WorkerError, shares
 
 SMALL = [
     *("--size", "64", "--head", "ordinal", "--optimizer", "adamw", "--loss", "balanced", "--ema", "0.9"),
@@ -155,6 +155,29 @@ def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="A process that makes samples is gone; got DataLoader worker"):
         run(tiny(workers=1, checkpoint_every=1), tmp_path, Balls(0, on=die))
     assert run(tiny(checkpoint_every=1), tmp_path, resume=True).finished
+
+
+def test_what_a_worker_throws_is_not_its_death(tmp_path: Path) -> None:
+    def fail(i: int) -> None:
+        if i == 13:
+            raise RuntimeError("the sample's own fault")
+
+    with pytest.raises(RuntimeError, match="the sample's own fault") as caught:
+        run(tiny(workers=1), tmp_path, Balls(0, on=fail))
+    assert not isinstance(caught.value, WorkerError)
+    deadline = time.monotonic() + 5
+    while active_children() and time.monotonic() < deadline:  # the error at hand keeps none of them
+        time.sleep(0.01)
+    assert not active_children()
+
+
+def test_a_dead_worker_is_told_where_its_share_is_awaited_alone() -> None:
+    """A signal's handler would throw amid a step, or while a file is closed."""
+    before = signal.getsignal(signal.SIGCHLD)
+    stream = shares(Balls(0), Order(None, 4), range(2), workers=1)
+    next(stream)
+    assert signal.getsignal(signal.SIGCHLD) == before
+    stream.close()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

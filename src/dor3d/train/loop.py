@@ -9,8 +9,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from dor3d.data.sample import check_bad
-from dor3d.errors import Dor3dError, InputError
+from dor3d.errors import InputError
 from dor3d.model.network import parameter_count
 from dor3d.train.checkpoints import Checkpoints, State, read_state, state_path
 from dor3d.train.config import TrainConfig
@@ -32,10 +32,6 @@ from dor3d.train.state import drop_metrics_after, learning_rate, open_run, resto
 from dor3d.train.stream import Order, Share, Sources, shares
 from dor3d.train.watch import Watch
 from dor3d.viz.report import REPORT, write_report
-
-
-class WorkerError(Dor3dError, RuntimeError):
-    """A process that makes samples is gone."""
 
 
 @dataclass(frozen=True)
@@ -143,22 +139,23 @@ class _Loop:
             boards = {"tensorboard": config.tensorboard, "wandb": config.wandb}
             self.watch = Watch(self.out, config.total_steps, done, **boards)  # pyright: ignore[reportArgumentType]
         self.display.step(done)
-        for number, share in enumerate(meter.timed(self._shares(done)), done):
-            valid, stop = self._agree(share)
-            meter.add(self.run.step(number, share, valid), share)
-            done = number + 1
-            self.display.step(done)
-            if done % config.log_every == 0 or done == config.total_steps:
-                self._log(done, meter)
-            if stop:
-                break
-            if done < config.total_steps:
-                self._between(done, meter)
+        with closing(self._shares(done)) as stream:
+            for number, share in enumerate(meter.timed(stream), done):
+                valid, stop = self._agree(share)
+                meter.add(self.run.step(number, share, valid), share)
+                done = number + 1
+                self.display.step(done)
+                if done % config.log_every == 0 or done == config.total_steps:
+                    self._log(done, meter)
+                if stop:
+                    break
+                if done < config.total_steps:
+                    self._between(done, meter)
         return self._end(done)
 
-    def _shares(self, done: int) -> Iterator[Share]:
+    def _shares(self, done: int) -> Generator[Share, None, None]:
         config, fabric = self.config, self.fabric
-        stream = shares(
+        return shares(
             self.sources.train,
             Order(self.sources.train.length, config.batch, config.seed),
             range(done, config.total_steps),
@@ -167,16 +164,6 @@ class _Loop:
             workers=config.workers,
             device=fabric.device,
         )
-        try:
-            yield from stream
-        except RuntimeError as error:
-            if "worker" not in str(error):
-                raise
-            raise WorkerError(
-                "A process that makes samples is gone",
-                got=str(error).partition("\n")[0],
-                fix="Was there too little memory? The last checkpoint is unharmed; go on with --resume.",
-            ) from None
 
     def _agree(self, share: Share) -> tuple[int, bool]:
         """Valid samples of all processes, and whether any of them was told to stop."""

@@ -1,6 +1,6 @@
 """The error on held-out samples, over all processes."""
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -67,13 +67,15 @@ def validate(
     order = Order(count, batch)
     sums, shown = dict.fromkeys(task.sums, 0.0), None
     steps = range(order.steps_an_epoch or 0)
-    for share in shares(source, order, steps, rank=rank, processes=processes, workers=workers, device=device):
-        if share.data is None:
-            continue
-        with fabric.autocast() if fabric else nullcontext():
-            judged = task.judge(net, share.data.on(device))
-        sums = {name: value + judged.sums[name] for name, value in sums.items()}
-        shown = judged.shown if shown is None else shown
+    stream = shares(source, order, steps, rank=rank, processes=processes, workers=workers, device=device)
+    with closing(stream):
+        for share in stream:
+            if share.data is None:
+                continue
+            with fabric.autocast() if fabric else nullcontext():
+                judged = task.judge(net, share.data.on(device))
+            sums = {name: value + judged.sums[name] for name, value in sums.items()}
+            shown = judged.shown if shown is None else shown
     if processes > 1 and fabric:
         both = torch.tensor(list(sums.values()), dtype=torch.float64, device=device)
         sums = dict(zip(sums, torch.as_tensor(fabric.all_reduce(both, reduce_op="sum")).tolist(), strict=True))

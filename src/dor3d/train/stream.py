@@ -2,9 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import active_children
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,10 @@ from dor3d.errors import Dor3dError
 
 _CPU = torch.device("cpu")
 _AHEAD = 4  # batches that each worker makes before they are asked for
+
+
+class WorkerError(Dor3dError, RuntimeError):
+    """A process that makes samples is gone."""
 
 
 class Sources(NamedTuple):
@@ -122,7 +128,7 @@ def shares(
     processes: int = 1,
     workers: int = 0,
     device: torch.device = _CPU,
-) -> Iterator[Share]:
+) -> Generator[Share, None, None]:
     """One process' shares of the given steps, in order, made ahead by workers if there are any.
 
     Args:
@@ -133,6 +139,8 @@ def shares(
         workers: processes that make samples for this one; 0: it makes them itself.
         device: where they are used. For a GPU they are put where it fetches them from. Beside a CPU's training the
             workers take the processors that it leaves, and all of them while it waits.
+
+    Its workers end with it: close it. Raises WorkerError where the share of a worker that is gone is awaited.
     """
     loader = DataLoader(
         _Shares(source, order, rank, processes, device),
@@ -144,7 +152,34 @@ def shares(
         pin_memory=device.type == "cuda",
         multiprocessing_context=getattr(source, "start_method", None) if workers else None,
     )
-    return iter(loader)
+    before = active_children()
+    stream = _started(loader)
+    started = [process for process in active_children() if process not in before]
+    try:
+        yield from stream
+    except (RuntimeError, EOFError, ConnectionError) as error:  # killed while it waited, or while it handed over
+        told = str(error).partition("\n")[0]
+        if told.startswith("Caught") or (isinstance(error, RuntimeError) and "DataLoader worker" not in told):
+            raise  # it was thrown by the worker's own work
+        raise WorkerError(
+            "A process that makes samples is gone",
+            got=told or "a broken connection",
+            fix="Was there too little memory? The last checkpoint is unharmed; go on with --resume.",
+        ) from None
+    finally:
+        for process in started:  # an error's traceback would keep the loader, and Python's end would wait for them
+            process.kill()
+
+
+def _started(loader: DataLoader[Share]) -> Iterator[Share]:
+    """Its workers at work; a dead one is told where its share is awaited, and nowhere else."""
+    if threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    stream = iter(loader)
+    # torch's handler throws wherever the process happens to be: amid a step, or while a file is closed
+    signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+    return stream
 
 
 def _start_worker(_: int) -> None:
