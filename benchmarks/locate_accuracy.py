@@ -2,8 +2,9 @@
 
     python benchmarks/locate_accuracy.py [auto|rule|FILE] [--count N]
 
-On the frozen set `rooms`, of whose hands those with at least ten joints to be seen have to be found. A hand is found if
-what is seen of it is within 100 mm of its middle. A line for each confidence from which a hand is believed.
+On the frozen set `rooms`, of whose hands those with at least five joints in sight have to be found (of the others
+nothing is asked). A hand is found if what is seen of it is within 100 mm of its middle. A line for each confidence from
+which a hand is believed.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/scenes.py [--samples 51200] [--jobs 2] [--shared ../shared] [--out runs/scenes] [--finished]
 
-Each row goes on from the network that ships (checkpoints/compact) with equal samples in which one thing more comes,
-as often as in the scenes of `synth-wide`; the first in none, the last in all. One thread a run, `--jobs` at a time;
-finished runs are not trained again.
+Each row goes on from the network that learnt plain scenes alone (checkpoints/plain) with equal samples in which one
+thing more comes, as often as in the scenes of `synth-wide`; the first in none, the last in all. One thread a run,
+`--jobs` at a time; finished runs are not trained again.
 
 `clear` and `hard`: mean error (mm) on frozen rendered crops. sr305: frames that pass `sr305_check.py` of 19, and how
 much of the hand's surface bones cover. realsense: mean error (mm) on the first four of the eight frames; the others and
@@ -31,7 +31,7 @@ from dor3d.predict import Predictor
 from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
 
-CHECKPOINT: Final = Path(__file__).resolve().parents[1] / "checkpoints" / "compact"
+CHECKPOINT: Final = Path(__file__).resolve().parents[1] / "checkpoints" / "plain"
 BEGIN: Final = f"--init {shlex.quote(str(CHECKPOINT))} --lr 4e-4 --matrix-lr 0.01 --warmup 50"
 ADDITIONS: Final[dict[str, str]] = {
     "nothing": "",

@@ -15,6 +15,8 @@ from dor3d.model.checkpoint import save_model
 from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
 from dor3d.model.network import HandNet, Head, ModelConfig
+from dor3d.model.prediction import Prediction
+from dor3d.model.turns import Turned, turned
 from dor3d.runtime import export
 from dor3d.runtime.export import export_onnx, made_up_crops
 
@@ -118,3 +120,48 @@ def test_weights_beyond_half_precision_stay_whole(tmp_path: Path) -> None:
     kinds = {name: stored[name] for name in stored if "conv_x" in name or "conv_y" in name or "conv_z" in name}
     wide = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT and name.endswith("weight")}
     assert wide == {"net.head.conv_x.weight"} and onnx.TensorProto.FLOAT16 in kinds.values()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+@pytest.mark.parametrize("kinds", [False, True])
+def test_a_file_may_look_at_turned_crops(turns: int, kinds: bool, tmp_path: Path) -> None:
+    net = trained(head="offset", kinds=kinds)
+    assert export_onnx(net, tmp_path / "net.onnx", turns=turns, half=False) <= 0.05
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    crops = made_up_crops(3, 64, seed=4)
+    points, sigma = (np.asarray(array) for array in session.run(["points", "sigma"], {"crop": crops}))
+    with torch.no_grad():
+        expected = Turned(net, turns)(torch.from_numpy(crops))
+    np.testing.assert_allclose(points, expected.points.numpy(), atol=0.02)
+    np.testing.assert_allclose(sigma, expected.sigma.numpy(), atol=0.02)
+
+
+def test_convention_turned_crops_are_turned_back() -> None:
+    """A pixel found in a turned crop is where it was, and what spreads along one axis still does."""
+
+    class Pixel(HandNet):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.config = ModelConfig(size=32)
+
+        def forward(self, crop: torch.Tensor) -> Prediction:
+            rows, columns = (crop[:, 0] < 0).nonzero()[:, 1:].T
+            depth = crop.amin((1, 2, 3))
+            points = torch.stack([columns + 0.5, rows + 0.5, depth], -1)[:, None]
+            spread = (crop[:, 0].diff(dim=2).abs().sum((1, 2)), crop[:, 0].diff(dim=1).abs().sum((1, 2)), depth + 2)
+            return Prediction(points, torch.stack(spread, -1)[:, None])
+
+    crop = torch.ones(1, 1, 32, 32)
+    crop[0, 0, 1, 4] = -1
+    crop[0, 0, :, 0] = 0.5  # a step along p alone
+    assert all(torch.equal(turned(crop, k), torch.rot90(crop, k, (2, 3))) for k in range(4))
+    net = Pixel()
+    upright, mean = net(crop), Turned(net, 4)(crop)
+    assert torch.equal(upright.points, mean.points)
+    assert torch.allclose(upright.sigma, mean.sigma)
+    assert upright.points.tolist() == [[[4.5, 1.5, -1.0]]]
+
+
+def test_turns_that_there_are_not() -> None:
+    with pytest.raises(ModelError, match="cannot be turned so often; got 3; expected 1 or 2 or 4"):
+        Turned(trained(head="offset"), 3)

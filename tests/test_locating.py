@@ -94,7 +94,7 @@ def test_four_rooms_are_learnt_by_heart():
     task, source = LocateTask(config), Rooms(RoomConfig(hands=(0.0, 1.0, 1.0)), 3)
     net, batch = task.network(False), source.batch(0, range(4))
     optimizer = make_optimizer(net, config)
-    for _ in range(120):
+    for _ in range(160):
         optimizer.zero_grad()
         numbers = task.numbers(net, batch, torch.contiguous_format)
         numbers["loss"].backward()
@@ -106,7 +106,7 @@ def test_four_rooms_are_learnt_by_heart():
     net(batch.depth, batch.pitch)
     found = validate(task, net, source, 4, batch=4)
     assert found.error_mm < 20 and found.more == {"missed": 0, "false_alarms": 0}
-    sheet = locator_sheet(found.shown, "step 120")
+    sheet = locator_sheet(found.shown, "step 160")
     assert sheet.shape[2] == 3 and sheet.shape[1] == 4 * (2 * 160 + 6)
     truth = locator_sheet([frame._replace(seen=[]) for frame in found.shown], "truth")
     assert (truth > 210).all(-1).sum() > 200 and (truth[30:] == truth[30:, :, :1]).all()  # white circles on grey

@@ -121,6 +121,18 @@ def test_convention_inputs(focal):
     assert down[20:-1].abs().max() < 1e-5 and right[:10].abs().max() == 0
 
 
+def test_a_locator_that_knows_nothing_says_how_far_the_surface_is():
+    """Of a cell's own readings, of those around it where it has none, and the usual distance where nothing is."""
+    depth = torch.full((1, 1, 120, 160), 800.0)
+    depth[..., 40:44, 60:64] = 0
+    depth[..., 80:, :] = 0
+    net = Locator(LocatorConfig(width=4, merged=8)).eval()
+    torch.nn.init.zeros_(net.answers.weight)
+    torch.nn.init.zeros_(net.answers.bias)
+    said = 600 * net(depth, torch.tensor([1 / 120])).depth.exp()[0]
+    assert torch.allclose(said[:20], torch.tensor(800.0)) and torch.allclose(said[22:], torch.tensor(600.0))
+
+
 def test_a_locator_learns_one_frame_by_heart():
     torch.manual_seed(0)
     source = Rooms(RoomConfig(hands=(0.0, 1.0, 0.0)), 3)

@@ -15,7 +15,7 @@ from dor3d.geometry.grid import COARSE, Grid, coarse_grid
 from dor3d.hand.room import Room, RoomConfig, draw_room
 from dor3d.hand.scene import image_size, read_sensor
 
-LEAST_SEEN: Final = 10  # joints of a hand that has to be found; of one with fewer nothing is asked, either way
+LEAST_SEEN: Final = 5  # joints in sight of a hand that has to be found (half are hidden by the hand itself)
 MOST_HANDS: Final = 4
 
 

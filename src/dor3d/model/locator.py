@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dor3d.errors import ModelError
-from dor3d.geometry.grid import MIDDLE_MM
+from dor3d.geometry.grid import CELL, MIDDLE_MM
 from dor3d.model.base import Network, config_from_json, config_to_json
 
 _NEAR_MM, _FAR_MM = 100.0, 4000.0
@@ -23,6 +23,7 @@ _HAND_MM: Final = 100.0  # of a hand's apparent size
 _USUAL_CELLS: Final = 20.0  # such a size on the grid, at the usual distance
 _STEEPEST: Final = 3.0
 _INPUTS: Final = 5
+_SOME: Final = 1e-3  # share of readings, less than one
 _RARE: Final = -4.0  # log-odds of a hand at a cell, before anything is learnt
 
 
@@ -102,7 +103,8 @@ class Locator(Network):
 
     def forward(self, depth: Float[Tensor, "b 1 y x"], pitch: Float[Tensor, "b"]) -> Sights:
         """Readings in mm (0: none) and the angle (rad) between neighbouring cells, to what each 4 x 4 cells say."""
-        x, maps = self.stem(inputs(depth, pitch)), []
+        shown = inputs(depth, pitch)
+        x, maps = self.stem(shown), []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
@@ -110,7 +112,18 @@ class Locator(Network):
         for lateral, x in zip(self.laterals[-2::-1], maps[-2::-1], strict=True):
             merged = lateral(x) + F.interpolate(merged, size=x.shape[-2:])
         said = self.answers(self.last(merged)).float()
-        return Sights(said[:, 0], said[:, 1], said[:, 2:4], said[:, 4])
+        return Sights(said[:, 0], said[:, 1], said[:, 2:4], said[:, 4] + here(shown[:, :1], shown[:, 1:2]))
+
+
+def here(seen: Float[Tensor, "b 1 y x"], far: Float[Tensor, "b 1 y x"]) -> Float[Tensor, "b h w"]:
+    """How far the surface is in each cell: the mean log of its readings over 600 mm, else its neighbours', else 0.
+
+    A hand's middle is near it, so that what is left to be learnt is small.
+    """
+    own = [F.avg_pool2d(of.float(), CELL) for of in (seen, far)]
+    around = [F.avg_pool2d(of.float(), 3 * CELL, CELL, CELL) for of in (seen, far)]
+    wide = around[1] / around[0].clamp(min=_SOME)
+    return torch.where(own[0] > 0, own[1] / own[0].clamp(min=_SOME), wide)[:, 0]
 
 
 def inputs(depth: Float[Tensor, "b 1 y x"], pitch: Float[Tensor, "b"]) -> Float[Tensor, "b c y x"]:

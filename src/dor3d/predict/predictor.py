@@ -30,7 +30,7 @@ class Hand:
     Attributes:
         handedness: "left" or "right".
         handedness_confidence: that it is that one, 0.5 for a guess; 1 where the user said it.
-        confidence: 0 to 1, falling with the mean of `std_mm` (not calibrated).
+        confidence: 0 to 1, that there is a hand and that its joints are right; falls with the mean of `std_mm`.
         center_mm: centre of the crop that the joints were read from (3), camera frame.
         joints_mm: [A, 3] in the camera frame, in the order of the model's joints.
         joints_px: [A, 2] where these project in the frame.

@@ -25,6 +25,7 @@ from dor3d.errors import ModelError
 from dor3d.files import write_whole
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
+from dor3d.model.turns import Turned
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "dor3d"
@@ -42,6 +43,7 @@ def export_onnx(
     name: str = "",
     card: Mapping[str, Any] | None = None,
     sigma_scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    turns: int = 1,
 ) -> float:
     """Write a network (or a run folder's) as ONNX; returns by how much its joints differ from torch's (mean, mm).
 
@@ -51,17 +53,18 @@ def export_onnx(
         name: the model's name; the file's stem by default.
         card: free data on the training, kept in the file.
         sigma_scale: what standard deviations along x, y and z are multiplied by (`dor3d.train.temperature`).
+        turns: how many quarter turns of the crop the file looks at (`dor3d.model.turns`).
 
     Raises ModelError when the exported network does not agree with torch's.
     """
     out = Path(out)
     net = model if isinstance(model, HandNet) else load_model(model)
     plain = net.folded().cpu().to(memory_format=torch.contiguous_format)
-    outputs = _Outputs(plain, sigma_scale).eval()
+    outputs = _Outputs(plain if turns == 1 else Turned(plain, turns), sigma_scale).eval()
     proto = traced(outputs, {"crop": torch.zeros(2, 1, net.config.size, net.config.size)}, _names(net))
     if half:
         store_half(proto)
-    helper.set_model_props(proto, {METADATA_KEY: json.dumps(_metadata(net, name or out.stem, card or {}))})
+    helper.set_model_props(proto, {METADATA_KEY: json.dumps(_metadata(net, name or out.stem, card or {}, turns))})
     difference = _parity_mm(proto, outputs)
     limit = HALF_TOLERANCE_MM if half else FULL_TOLERANCE_MM
     if not difference <= limit:
@@ -135,7 +138,7 @@ def store_half(proto: ModelProto) -> None:
 class _Outputs(nn.Module):
     """The network without what only training needs."""
 
-    def __init__(self, net: HandNet, sigma_scale: tuple[float, float, float]) -> None:
+    def __init__(self, net: HandNet | Turned, sigma_scale: tuple[float, float, float]) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("scale", torch.tensor(sigma_scale))
@@ -146,7 +149,7 @@ class _Outputs(nn.Module):
         return (said.points, sigma) if said.kind is None else (said.points, sigma, said.kind)
 
 
-def _names(net: HandNet) -> list[str]:
+def _names(net: HandNet | Turned) -> list[str]:
     return ["points", "sigma", "kind"] if net.config.kinds else ["points", "sigma"]
 
 
@@ -170,7 +173,7 @@ def traced(net: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str])
     return proto
 
 
-def _metadata(net: HandNet, name: str, card: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(net: HandNet, name: str, card: Mapping[str, Any], turns: int) -> dict[str, Any]:
     config = net.config
     return {
         "format": FORMAT,
@@ -179,5 +182,6 @@ def _metadata(net: HandNet, name: str, card: Mapping[str, Any]) -> dict[str, Any
         "cube_mm": list(config.cube_mm),
         "joints": list(config.joints),
         "model": config.to_json(),
+        "turns": turns,
         "training": dict(card),
     }

@@ -126,8 +126,11 @@ def hands17() -> TrainConfig:
 
 @recipe("folder")
 def folder() -> TrainConfig:
-    """A small network on labelled frames of one's own, from the weights that ship (--init checkpoints/compact)."""
-    config = synth_compact()
+    """A small network on labelled frames of one's own, from the weights that ship (--init checkpoints/compact).
+
+    All frames show hands: what it knows of crops without one stays as it is.
+    """
+    config = dataclasses.replace(synth_wide(), kind_weight=0.0)
     data = {**_set_data("folder", held_out=0.1), "rotation_deg": 45.0}
     return dataclasses.replace(config, data=data, epochs=30, lr=4e-4, matrix_lr=0.01, warmup=100)
 

@@ -15,6 +15,7 @@ from numpy import ndarray
 from dor3d.data.batch import Batch
 from dor3d.errors import InputError
 from dor3d.model.checkpoint import load_model, read_config
+from dor3d.model.turns import Turned
 from dor3d.train.config import TrainConfig
 from dor3d.train.start import make_sources
 
@@ -37,12 +38,18 @@ class Temperatures(NamedTuple):
     samples: int
 
 
-def fit_temperatures(run: Path, count: int) -> Temperatures:
-    """Fit them on a run's own held-out samples; raises InputError where it has none, or they cannot be read."""
+def fit_temperatures(run: Path, count: int, turns: int = 1) -> Temperatures:
+    """Fit them on a run's own held-out samples; raises InputError where it has none, or they cannot be read.
+
+    Args:
+        run: its folder.
+        count: samples at most.
+        turns: how many quarter turns of each crop the network looks at.
+    """
     source = make_sources(TrainConfig.from_json(read_config(run))).validation
     if source is None:
         raise InputError("The run held out no samples", fix="Leave held_out above 0.")
-    net, errors, sigmas = load_model(run), [], []
+    net, errors, sigmas = Turned(load_model(run), turns), [], []
     count = min(count, source.length or count)
     for first in range(0, count, _BATCH):
         batch = source.batch(0, range(first, min(first + _BATCH, count))).on(torch.device("cpu"))

@@ -164,6 +164,7 @@ def export(
     out: Annotated[Path, arg(metavar="FILE")],
     format: Literal["onnx"] = "onnx",
     calibrate: Annotated[int, arg(metavar="N")] = 2048,
+    turns: Literal[1, 2, 4] = 1,
 ) -> None:
     """Turn a trained run into one file that predicts without the training stack.
 
@@ -172,6 +173,8 @@ def export(
         out: the file to write.
         format: its format.
         calibrate: held-out samples of the run that its standard deviations are fitted to; 0: leave them as they are.
+        turns: quarter turns of each crop that the file looks at and takes the mean of: better joints for so many times
+            the work.
     """
     from dor3d.model.checkpoint import read_config
 
@@ -183,17 +186,17 @@ def export(
         return
     from dor3d.runtime.export import export_onnx
 
-    factors = _sigma_factors(model, calibrate) if calibrate else (1.0, 1.0, 1.0)
-    difference = export_onnx(model, out, sigma_scale=factors)
+    factors = _sigma_factors(model, calibrate, turns) if calibrate else (1.0, 1.0, 1.0)
+    difference = export_onnx(model, out, sigma_scale=factors, turns=turns)
     print(f"{out}: joints agree with torch's within {difference:.3f} mm on average")
 
 
-def _sigma_factors(run: Path, count: int) -> tuple[float, float, float]:
+def _sigma_factors(run: Path, count: int, turns: int) -> tuple[float, float, float]:
     """What a run's standard deviations are multiplied by; 1 where its held-out samples cannot be had."""
     from dor3d.train.temperature import fit_temperatures
 
     try:
-        factors, within, samples = fit_temperatures(run, count)
+        factors, within, samples = fit_temperatures(run, count, turns)
     except InputError as error:
         print(f"Standard deviations stay as they are: {error}")
         return 1.0, 1.0, 1.0
