@@ -167,15 +167,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 def test_the_model_that_ships_shows_a_wrong_focal_length():
     """Of the same frames the hand is longer where focal lengths are said to be smaller, though not by all of it."""
     camera, u, v = Pinhole.preset("d435-640"), np.arange(640), np.arange(480)
-    frames = []
+    frames, lengths, way = [], [], [WRIST, *FINGER_JOINTS["middle"]]
     for i in range(12):
         rng = generator(5, i)
-        frames.append(Frame("x", i, read_sensor(draw_scene(rng, SceneConfig(), camera), u, v, rng), True))
+        scene = draw_scene(rng, SceneConfig(), camera)
+        frames.append(Frame("x", i, read_sensor(scene, u, v, rng), True))
+        lengths.append(np.linalg.norm(np.diff(scene.joints_mm[way], axis=0), axis=1).sum())
 
     def told(ratio: float) -> Finding:
         lens = replace(camera, fx=camera.fx * ratio, fy=camera.fy * ratio)
-        found = check_frames(frames, Predictor("compact", lens, locator="rule"), hand_mm=170.0)
+        found = check_frames(frames, Predictor("compact", lens, locator="rule"), hand_mm=float(np.median(lengths)))
         return next(one for one in found if one.about == "scale")
 
     assert told(1.0).level == "fine"
-    assert told(1.4).level == told(0.7).level == "error"
+    assert told(1.4).level == "error"
+    short, right, long = (float(told(ratio).said.split()[3]) for ratio in (1.4, 1.0, 0.7))
+    assert short < 0.9 * right < right < 0.95 * long
