@@ -87,9 +87,7 @@ def test_two_processes_train_as_one(backbone: str, more: tuple[str, ...], mine: 
     assert done.stdout.count("step 12") == 1  # one of them speaks
     first, second = (read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("one", "two"))
     for name, tensor in first.items():
-        torch.testing.assert_close(
-            second[name], tensor, rtol=1e-4, atol=1e-4
-        )  # Adam makes much of rounding in small gradients
+        torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-4)
     lines = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("one", "two")]
     assert lines[0] == lines[1]
 
@@ -216,9 +214,7 @@ def test_a_batch_in_parts_is_the_same_batch(parts: int, tmp_path: Path) -> None:
     run(dataclasses.replace(config, accumulate=parts), tmp_path / "parts")
     one, other = (state(tmp_path / name, 8) for name in ("one", "parts"))
     for name, tensor in one.items():
-        torch.testing.assert_close(
-            other[name], tensor, rtol=1e-4, atol=1e-4
-        )  # Adam makes much of rounding in small gradients
+        torch.testing.assert_close(other[name], tensor, rtol=1e-4, atol=1e-4)
 
 
 def test_frozen_norms_stay_as_they_begin(tmp_path: Path) -> None:
