@@ -4,7 +4,7 @@
 
 The curve is a table of samples seen, the held-out error and, where none was measured, that of the samples just learnt
 from (mm; a mean over about 6,400 of them). A RUN is a folder of `dor3d train`; its samples count on from the curve's
-last. The text after a line's `#` says what was changed there.
+last. The column `what` says how a run that begins there was made.
 """
 
 import argparse
