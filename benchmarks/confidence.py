@@ -18,7 +18,7 @@ from dor3d.data.rooms import LEAST_SEEN
 from dor3d.data.synthetic import generator
 from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.room import HandTruth, Room, RoomConfig, draw_room
-from dor3d.hand.scene import image_size, read_sensor
+from dor3d.hand.scene import read_frame
 from dor3d.predict import Hand, Predictor
 from dor3d.predict.find import LearnedFinder, make_finder
 from dor3d.runtime.onnx import OnnxModel
@@ -76,8 +76,7 @@ def frames(count: int) -> Iterator[tuple[Room, np.ndarray]]:
     for index in range(count):
         rng = generator(_SEED, index)
         room = draw_room(rng, RoomConfig())
-        width, height = image_size(room.scene.camera)
-        yield room, read_sensor(room.scene, np.arange(width), np.arange(height), rng).astype(np.float32)
+        yield room, read_frame(room.scene, rng)
 
 
 def judge(frame: int, hand: Hand, truth: tuple[HandTruth, ...]) -> Said:

@@ -16,7 +16,7 @@ from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
 from dor3d.model.network import HandNet, Head, ModelConfig
 from dor3d.model.prediction import Prediction
-from dor3d.model.turns import Turned, turned
+from dor3d.model.turns import Turned, turned, with_turns
 from dor3d.runtime import export
 from dor3d.runtime.export import export_onnx, made_up_crops
 
@@ -131,7 +131,7 @@ def test_a_file_may_look_at_turned_crops(turns: int, kinds: bool, tmp_path: Path
     crops = made_up_crops(3, 64, seed=4)
     points, sigma = (np.asarray(array) for array in session.run(["points", "sigma"], {"crop": crops}))
     with torch.no_grad():
-        expected = Turned(net, turns)(torch.from_numpy(crops))
+        expected = with_turns(net, turns)(torch.from_numpy(crops))
     np.testing.assert_allclose(points, expected.points.numpy(), atol=0.02)
     np.testing.assert_allclose(sigma, expected.sigma.numpy(), atol=0.02)
 
@@ -164,4 +164,4 @@ def test_convention_turned_crops_are_turned_back() -> None:
 
 def test_turns_that_there_are_not() -> None:
     with pytest.raises(ModelError, match="cannot be turned so often; got 3; expected 1 or 2 or 4"):
-        Turned(trained(head="offset"), 3)
+        with_turns(trained(head="offset"), 3)

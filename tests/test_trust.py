@@ -1,5 +1,7 @@
 """What ships, on what is no hand, or half of one: nothing is believed that is not there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from dor3d.errors import FrameError
 from dor3d.geometry import Pinhole
 from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.empty import draw_empty
-from dor3d.hand.scene import image_size, read_sensor, seen_joints
+from dor3d.hand.scene import image_size, read_frame, seen_joints
 from dor3d.hand.stage import WIDE, draw_scene
 from dor3d.predict import Hand, Predictor, Tracker
 from dor3d.predict.track import BEGIN
@@ -25,11 +27,6 @@ def predictor() -> Predictor:
 
 def believed(hands: list[Hand]) -> list[Hand]:
     return [hand for hand in hands if hand.confidence >= BEGIN]
-
-
-def rendered(scene, rng: np.random.Generator) -> np.ndarray:
-    width, height = image_size(scene.camera)
-    return read_sensor(scene, np.arange(width), np.arange(height), rng).astype(np.float32)
 
 
 def looked_at(predictor: Predictor, frame: np.ndarray, place: np.ndarray | None = None) -> list[Hand]:
@@ -84,7 +81,7 @@ def test_arms_bodies_and_things_are_seldom_believed_to_be_hands(predictor: Predi
         rng = generator(SEED, index)
         scene, place = draw_empty(rng, WIDE)
         here = Predictor(predictor.model, scene.camera, locator=predictor.finder)
-        hands = looked_at(here, rendered(scene, rng), place) if _in_image(scene.camera, place) else []
+        hands = looked_at(here, read_frame(scene, rng), place) if _in_image(scene.camera, place) else []
         middle = center_of_joints(scene.joints_mm)  # the look follows what it sees, and may come to a hand
         wrong += any(np.linalg.norm(center_of_joints(hand.joints_mm) - middle) > 100 for hand in hands)
     assert wrong <= 2
@@ -94,10 +91,10 @@ def test_hands_over_the_images_edge_are_right_or_not_believed(predictor: Predict
     errors = []
     for index in range(32):
         rng = generator(SEED + 1, index)
-        scene = draw_scene(rng, WIDE.__class__(**{**WIDE.__dict__, "cut": 1.0}))
+        scene = draw_scene(rng, replace(WIDE, cut=1.0))
         here = Predictor(predictor.model, scene.camera, locator=predictor.finder)
         seen = seen_joints(scene)
-        for hand in looked_at(here, rendered(scene, rng)):
+        for hand in looked_at(here, read_frame(scene, rng)):
             off = np.linalg.norm(hand.joints_mm - scene.joints_mm, axis=1)
             errors.append(off[seen].mean() if seen.any() else np.inf)
     assert np.mean(np.array(errors) > 60.0) <= 0.1
@@ -107,7 +104,7 @@ def test_hands_over_the_images_edge_are_right_or_not_believed(predictor: Predict
 def test_an_unplugged_camera_loses_the_hand_and_nothing_else(predictor: Predictor) -> None:
     rng = generator(SEED + 2, 0)
     scene = draw_scene(rng, WIDE, CAMERA)
-    frame, tracker = rendered(scene, rng), Tracker(predictor)
+    frame, tracker = read_frame(scene, rng), Tracker(predictor)
     seen = [len(tracker(frame, i / 30)) for i in range(3)]
     for i in range(3, 6):
         with pytest.raises(FrameError):

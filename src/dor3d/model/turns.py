@@ -20,21 +20,15 @@ class Turned(nn.Module):
 
     Args:
         net: the network.
-        turns: 1, 2 (upright and upside down) or 4.
-
-    Raises ModelError for other numbers.
+        turns: 2 (upright and upside down) or 4.
     """
 
     def __init__(self, net: HandNet, turns: int) -> None:
         super().__init__()
-        if turns not in TURNS:
-            raise ModelError("A crop cannot be turned so often", got=turns, expected=" or ".join(map(str, TURNS)))
         self.net, self.turns, self.config = net, turns, net.config
 
     def forward(self, crop: Float[Tensor, "b 1 s s"]) -> Prediction:
         """Mean joints; their sigma holds the network's own and what the turns differ by."""
-        if self.turns == 1:
-            return self.net(crop)
         quarters = range(0, 4, 4 // self.turns)
         said = self.net(torch.cat([turned(crop, k) for k in quarters]))
         parts = said.points.chunk(self.turns), said.sigma.chunk(self.turns)
@@ -44,6 +38,13 @@ class Turned(nn.Module):
         spread = (sigma.square().mean(0) + (points - mean).square().mean(0)).sqrt()
         kind = None if said.kind is None else torch.stack(said.kind.chunk(self.turns)).mean(0)
         return Prediction(mean, spread, kind=kind)
+
+
+def with_turns(net: HandNet, turns: int) -> HandNet | Turned:
+    """The network itself for one turn, or asked `turns` times; raises ModelError for other numbers than 1, 2 and 4."""
+    if turns not in TURNS:
+        raise ModelError("A crop cannot be turned so often", got=turns, expected=" or ".join(map(str, TURNS)))
+    return net if turns == 1 else Turned(net, turns)
 
 
 def turned(crop: Float[Tensor, "b 1 s s"], quarters: int) -> Float[Tensor, "b 1 s s"]:

@@ -25,7 +25,7 @@ from dor3d.errors import ModelError
 from dor3d.files import write_whole
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
-from dor3d.model.turns import Turned
+from dor3d.model.turns import Turned, with_turns
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "dor3d"
@@ -60,7 +60,7 @@ def export_onnx(
     out = Path(out)
     net = model if isinstance(model, HandNet) else load_model(model)
     plain = net.folded().cpu().to(memory_format=torch.contiguous_format)
-    outputs = _Outputs(plain if turns == 1 else Turned(plain, turns), sigma_scale).eval()
+    outputs = _Outputs(with_turns(plain, turns), sigma_scale).eval()
     proto = traced(outputs, {"crop": torch.zeros(2, 1, net.config.size, net.config.size)}, _names(net))
     if half:
         store_half(proto)

@@ -15,7 +15,7 @@ from numpy import ndarray
 from dor3d.data.batch import Batch
 from dor3d.errors import InputError
 from dor3d.model.checkpoint import load_model, read_config
-from dor3d.model.turns import Turned
+from dor3d.model.turns import with_turns
 from dor3d.train.config import TrainConfig
 from dor3d.train.start import make_sources
 
@@ -49,7 +49,7 @@ def fit_temperatures(run: Path, count: int, turns: int = 1) -> Temperatures:
     source = make_sources(TrainConfig.from_json(read_config(run))).validation
     if source is None:
         raise InputError("The run held out no samples", fix="Leave held_out above 0.")
-    net, errors, sigmas = Turned(load_model(run), turns), [], []
+    net, errors, sigmas = with_turns(load_model(run), turns), [], []
     count = min(count, source.length or count)
     for first in range(0, count, _BATCH):
         batch = source.batch(0, range(first, min(first + _BATCH, count))).on(torch.device("cpu"))
