@@ -20,7 +20,7 @@ from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.room import HandTruth, Room, RoomConfig, draw_room
 from dor3d.hand.scene import read_frame
 from dor3d.predict import Hand, Predictor
-from dor3d.predict.find import LearnedFinder, make_finder
+from dor3d.predict.find import make_finder
 from dor3d.runtime.onnx import OnnxModel
 
 _SEED = 2**31 + 9  # beyond training's seeds, and none of the frozen sets'
@@ -52,8 +52,6 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=512)
     args = parser.parse_args()
     model, finder, said, asked = OnnxModel(args.model, 1), make_finder(args.locator, 1), [], 0
-    if isinstance(finder, LearnedFinder):
-        finder.least = 0.1
     for number, (room, depth) in enumerate(frames(args.frames)):
         asked += sum(hand.seen >= LEAST_SEEN for hand in room.hands)
         found = Predictor(model, room.scene.camera, locator=finder)(depth) if depth.any() else []
