@@ -54,7 +54,9 @@ _CONFIG: Final = SyntheticConfig(
     scene=SceneConfig(distance_mm=(250.0, 1000.0), body=0.0, plane=0.0), center_sd_mm=10.0, rough_center=0.0
 )
 # a little more of everything than the streams that networks learn from have
-HARD: Final = replace(WIDE, body=0.3, plane=0.3, held=0.3, other=0.2, before=0.1, beside=0.3, cut=0.1, own_faults=0.75)
+_MORE: Final = {"body": 0.3, "plane": 0.3, "held": 0.3, "other": 0.2, "before": 0.1, "beside": 0.3, "cut": 0.1}
+HARD: Final = replace(WIDE, **_MORE, own_faults=0.75, faces=0.0)
+ROOMS: Final = RoomConfig(scene=replace(RoomConfig().scene, faces=0.0), people=0.0)
 
 
 class TrackedHands(SyntheticHands):
@@ -99,7 +101,7 @@ def hard(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0), seed: i
 
 def rooms() -> Rooms:
     """The test set `rooms`; its first `ROOMS_COUNT` samples are the set."""
-    return Rooms(RoomConfig(), _ROOMS_SEED)
+    return Rooms(ROOMS, _ROOMS_SEED)
 
 
 def fingerprint(source: SyntheticHands | Rooms, count: int = 256) -> str:

@@ -10,6 +10,7 @@ from numba import njit
 from numpy import ndarray
 
 from dor3d.hand.model import EDGES, HAND_SPHERES, SPHERE_COUNT, WEDGES, posed_hand
+from dor3d.hand.people import Person, sample_person
 from dor3d.hand.pose import sample_hand
 from dor3d.hand.solids import Mesh, Solid, ball, box, cylinder, mesh_of, reach_of, rod, solid_distance
 from dor3d.hand.views import random_rotation
@@ -18,34 +19,16 @@ NEAREST_MM: Final = 110.0  # nothing is nearer to the camera than this
 _MOST_HIDDEN: Final = 10  # joints that something before the hand may hide
 _TRIES: Final = 6
 
-# shoulders, hips, neck and head of an adult, from the middle of the chest: x, y (down), z (away), radius (mm)
-_BODY = np.array(
-    [
-        [-165.0, -170.0, 20.0, 65.0], [165.0, -170.0, 20.0, 65.0], [-110.0, 0.0, 0.0, 105.0], [110.0, 0.0, 0.0, 105.0],
-        [-105.0, 260.0, 10.0, 100.0], [105.0, 260.0, 10.0, 100.0], [0.0, -230.0, 30.0, 58.0],
-        [0.0, -330.0, 15.0, 85.0], [0.0, -390.0, 30.0, 92.0],
-    ]
-)  # fmt: skip
-_BODY_WEDGES = np.array([[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [0, 1, 6]])
-_BODY_EDGES = np.array(
-    [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3], [2, 4], [3, 4], [3, 5], [4, 5], [0, 6], [1, 6], [6, 7], [7, 8]]
-)
 
-
-def body_behind(rng: np.random.Generator, spheres: ndarray) -> tuple[Mesh, int]:
-    """A torso and a head behind the hand, and which of its spheres the forearm belongs to."""
-    body = _BODY * rng.uniform(0.85, 1.15)
-    turn, tilt = rng.normal(0.0, 0.4), rng.normal(0.0, 0.25)
-    c, s = np.cos(turn), np.sin(turn)
-    x, z = c * body[:, 0] + s * body[:, 2], c * body[:, 2] - s * body[:, 0]
-    y, z = np.cos(tilt) * body[:, 1] - np.sin(tilt) * z, np.cos(tilt) * z + np.sin(tilt) * body[:, 1]
-    hand = spheres[:HAND_SPHERES]
+def body_behind(rng: np.random.Generator, spheres: ndarray, *, face: bool = False) -> tuple[Person, int]:
+    """Somebody behind the hand, and which sphere of theirs the forearm belongs to."""
+    person = sample_person(rng, face=face)
+    body, hand = person.mesh.spheres, spheres[:HAND_SPHERES]
     back = float((hand[:, 2] + hand[:, 3]).max()) + rng.uniform(5.0, 260.0)
-    front = float((z - body[:, 3]).min())
+    front = float((body[:, 2] - body[:, 3]).min())
     middle = hand[:, :3].mean(0)
-    body = np.stack([x, y, z, body[:, 3]], 1)
-    body[:, :3] += (middle[0] + rng.normal(0.0, 160.0), middle[1] + rng.normal(0.0, 200.0), back - front)
-    return Mesh(body, _BODY_EDGES, _BODY_WEDGES), int(rng.integers(2))
+    at = np.array([middle[0] + rng.normal(0.0, 160.0), middle[1] + rng.normal(0.0, 200.0), back - front])
+    return person.moved(at), int(rng.integers(2))
 
 
 def wall_behind(rng: np.random.Generator, spheres: ndarray) -> ndarray:

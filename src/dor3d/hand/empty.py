@@ -16,6 +16,7 @@ from dor3d.hand.views import random_rotation
 
 _FAR_MM: Final = 135.0  # from the hand's middle: a crop there shows the hand's edge at most
 _BUNDLES: Final = 0.35  # share of the others that hold something with fingers that is no hand
+_PEOPLE: Final = 0.5  # chance of somebody behind, where people have faces
 _ARM_ALONE: Final = 0.3  # share of scenes with a hand, looked at elsewhere
 
 
@@ -25,7 +26,8 @@ def draw_empty(rng: np.random.Generator, config: SceneConfig) -> tuple[Scene, nd
     Either the hand is there, and the place is on its arm, on a body or on a thing around; or there is no hand, and the
     place is on what is left, or on things put there. The scene's joints mean nothing in the second case.
     """
-    scene = draw_scene(rng, replace(config, other=0.0, least_seen=0))  # a second hand may be anywhere
+    body = max(config.body, _PEOPLE) if config.faces else config.body
+    scene = draw_scene(rng, replace(config, body=body, other=0.0, least_seen=0))  # a second hand may be anywhere
     middle = center_of_joints(scene.joints_mm)
     if rng.random() < _ARM_ALONE:
         far = np.linalg.norm(scene.spheres[:, :3] - middle, axis=1) > _FAR_MM

@@ -11,6 +11,7 @@ from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.around import clearance, in_front, sample_solid
 from dor3d.hand.empty import without_hand
 from dor3d.hand.model import EDGES, HAND_SPHERES, WEDGES, posed_hand
+from dor3d.hand.people import Person, sample_person
 from dor3d.hand.pose import sample_hand
 from dor3d.hand.scene import Scene, image_size, mirrored, seen_joints
 from dor3d.hand.solids import Mesh, joined, mesh_of, reach_of
@@ -51,12 +52,14 @@ class RoomConfig:
         scene: the first hand and what is around it.
         hands: weights of none, one and two hands.
         furniture: how many large things there are at most.
+        people: chance that somebody else is there.
         walls: chance of each: a wall behind everything, a floor, a wall at the side.
     """
 
     scene: SceneConfig = field(default_factory=lambda: replace(WIDE, other=0.0, cut=0.04, beside=0.35))
     hands: tuple[float, float, float] = (0.25, 0.45, 0.3)
     furniture: int = 6
+    people: float = 0.35
     walls: tuple[float, float, float] = (0.6, 0.35, 0.25)
 
 
@@ -70,9 +73,14 @@ def draw_room(rng: np.random.Generator, config: RoomConfig, camera: Pinhole | No
     for _ in range(int(rng.integers(0, config.furniture + 1))):
         if (thing := _furniture(rng, scene.camera, middle, own)) is not None:
             things.append(thing)
+    dark = scene.dark
+    if config.people > 0 and rng.random() < config.people:
+        if (person := _bystander(rng, scene.camera, own, face=rng.random() < config.scene.faces)) is not None:
+            things.append(person.mesh)
+            dark = np.concatenate([dark, person.dark])
     mesh = joined([*(hand.mesh for hand in hands), *things])
     planes = np.concatenate([scene.planes, _walls(rng, config, mesh.spheres)])
-    scene = scene._replace(spheres=mesh.spheres, edges=mesh.edges, wedges=mesh.wedges, planes=planes)
+    scene = scene._replace(spheres=mesh.spheres, edges=mesh.edges, wedges=mesh.wedges, planes=planes, dark=dark)
     room = Room(scene, tuple(_truth(scene, hand) for hand in hands))
     return _flipped(room) if rng.random() < 0.5 else room
 
@@ -141,6 +149,18 @@ def _furniture(rng: np.random.Generator, camera: Pinhole, middle: ndarray, hands
         return mesh
     gaps = np.linalg.norm(hands[:, :3] - at, axis=1) - hands[:, 3] - reach_of(solid)
     return mesh if gaps.min() > 0 else None
+
+
+def _bystander(rng: np.random.Generator, camera: Pinhole, hands: ndarray, *, face: bool) -> Person | None:
+    """Somebody whose head is in sight, and no hand within."""
+    person = sample_person(rng, face=face)
+    z = float(np.exp(rng.uniform(np.log(450.0), np.log(3000.0))))
+    uv = rng.uniform((0, 0), image_size(camera))
+    head = np.array([(uv[0] - camera.cx) / camera.fx * z, (uv[1] - camera.cy) / camera.fy * z, z])
+    person = person.moved(head - person.mesh.spheres[-1, :3])
+    if in_front(person.mesh) is None or (len(hands) and clearance(hands, person.mesh.spheres, np.zeros(3)) < 0):
+        return None
+    return person
 
 
 def _walls(rng: np.random.Generator, config: RoomConfig, spheres: ndarray) -> ndarray:

@@ -13,6 +13,8 @@ from dor3d.hand.render import FAR, cast
 from dor3d.hand.sensor import apply_faults
 
 _RANGE_MM: Final = 10_000.0  # no depth camera for hands reads farther
+_NO_BALLS: Final = np.empty((0, 4))
+_RAGGED: Final = 0.2  # how far, of its radius, a dark ball's outline strays
 _BEYOND_MM: Final = 20.0  # more than the jump that the sensor's edge faults look for
 
 
@@ -26,6 +28,7 @@ class Scene(NamedTuple):
     wedges: ndarray  # [T, 3]
     planes: ndarray  # [P, 4] unit normals and offsets of walls, tables and floors (normal . x = offset)
     faults: SensorFaults
+    dark: ndarray = _NO_BALLS  # [D, 4] balls within which surfaces give no readings
 
 
 def image_size(camera: Pinhole) -> tuple[int, int]:
@@ -40,6 +43,7 @@ def mirrored(scene: Scene) -> Scene:
         joints_mm=scene.joints_mm * flip,
         spheres=np.concatenate([scene.spheres[:, :3] * flip, scene.spheres[:, 3:]], 1),
         planes=scene.planes * np.array([*flip, 1.0]),
+        dark=scene.dark * np.array([*flip, 1.0]),
     )
 
 
@@ -74,11 +78,36 @@ def _cast_planes(planes: ndarray, ray_x: ndarray, ray_y: ndarray, depth: ndarray
                     owner[i, j] = -1
 
 
+@njit(cache=True)
+def _darken(depth: ndarray, dark: ndarray, waves: ndarray, ray_x: ndarray, ray_y: ndarray) -> None:
+    """Take away, in place, what lies within dark balls, whose outlines two waves (rad per mm) [D, 2, 3] make ragged."""
+    for k in range(dark.shape[0]):
+        x, y, z, radius = dark[k]
+        most = radius * (1.0 + _RAGGED)
+        for i in range(ray_y.size):
+            if abs(ray_y[i] * z - y) > 2.0 * most:
+                continue
+            for j in range(ray_x.size):
+                at = depth[i, j]
+                if not z - most < at < z + most:
+                    continue
+                dx, dy, dz = ray_x[j] * at - x, ray_y[i] * at - y, at - z
+                one = np.sin(waves[k, 0, 0] * dx + waves[k, 0, 1] * dy + waves[k, 0, 2] * dz)
+                two = np.sin(waves[k, 1, 0] * dx + waves[k, 1, 1] * dy + waves[k, 1, 2] * dz)
+                own = radius * (1.0 + 0.5 * _RAGGED * (one + two))
+                if dx * dx + dy * dy + dz * dz < own * own:
+                    depth[i, j] = np.inf
+
+
 def read_sensor(
     scene: Scene, columns: ndarray, rows: ndarray, rng: np.random.Generator, limit_mm: float = _RANGE_MM
 ) -> ndarray:
     """What the sensor reads [H, W] (mm, 0: none) at these ascending columns and rows, with its faults."""
     depth, _ = exact_depth(scene, columns, rows, limit_mm)
+    if len(scene.dark):
+        camera = scene.camera
+        ray_x, ray_y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+        _darken(depth, scene.dark, rng.normal(0.0, 0.08, (len(scene.dark), 2, 3)), ray_x, ray_y)
     stride = tuple(float(axis[-1] - axis[0]) / max(len(axis) - 1, 1) for axis in (columns, rows))
     return apply_faults(depth, scene.faults, (stride[0], stride[1]), 1.0 / scene.camera.fx, rng)
 

@@ -31,7 +31,7 @@ _KINDS: Final[dict[str, SensorKind]] = {
     "azure-kinect": "tof",
     "l515": "tof",
 }
-_NO_PLANES = np.empty((0, 4))
+_NONE: Final = np.empty((0, 4))  # planes, or balls
 # of uses: nearest and farthest hand (mm), and how likely a body or a wall or table is behind it
 _USES: Final[dict[View, tuple[float, float, float, float]]] = {
     "front": (250.0, 1500.0, 0.45, 0.2),
@@ -59,6 +59,7 @@ class SceneConfig:
         cut: chance that the hand reaches over the image's edge.
         own_faults: chance that the camera has the faults of its kind, in place of any mixture.
         least_seen: joints that must be seen, or the scene is drawn anew.
+        faces: chance that a body's head has a face, hair, and what else makes readings of heads ragged.
     """
 
     cameras: tuple[str, ...] = _CAMERAS
@@ -76,16 +77,17 @@ class SceneConfig:
     cut: float = 0.0
     own_faults: float = 0.0
     least_seen: int = 0
+    faces: float = 0.0
 
     def __post_init__(self) -> None:
         chances = (self.body, self.plane, self.sleeve, self.held, self.other, self.before, self.beside)
-        if not all(0 <= chance <= 1 for chance in (*chances, self.cut, self.own_faults)):
+        if not all(0 <= chance <= 1 for chance in (*chances, self.cut, self.own_faults, self.faces)):
             raise InputError("Chances of what scenes hold lie in [0, 1]", got=self)
         if not 0 < len(self.views) <= len(VIEWS) or min(self.views) < 0 or not sum(self.views) > 0:
             raise InputError("Wrong weights of views", got=self.views, expected=f"one for each of {', '.join(VIEWS)}")
 
 
-# all that real use has; the test set `hard` is drawn from it
+# all that real use has; the test set `hard` is drawn from it, with heads that were rounder
 WIDE: Final = SceneConfig(
     distance_mm=(200.0, 1500.0),
     views=(0.4, 0.25, 0.15, 0.2),
@@ -96,6 +98,7 @@ WIDE: Final = SceneConfig(
     cut=0.08,
     own_faults=0.6,
     least_seen=4,
+    faces=0.85,
 )
 
 
@@ -152,10 +155,10 @@ def place_hand(
     center = _center(rng, (near, far), camera, reach, cut=_happens(rng, config.cut))
     joints += center
     hand.spheres[:, :3] += center
-    mesh, walls = _behind(rng, hand, body, plane)
+    mesh, walls, dark = _behind(rng, config, hand, body, plane)
     mesh = joined([mesh, *_around(rng, config, hand, joints)])
     faults = sample_faults(rng, kind) if config.faults else SensorFaults()
-    return Scene(camera, joints, *mesh, walls, faults)
+    return Scene(camera, joints, *mesh, walls, faults, dark)
 
 
 def draw_camera(rng: np.random.Generator, config: SceneConfig) -> Pinhole:
@@ -182,15 +185,17 @@ def _happens(rng: np.random.Generator, chance: float) -> bool:
     return chance > 0 and rng.random() < chance
 
 
-def _behind(rng: np.random.Generator, hand: Mesh, body: float, plane: float) -> tuple[Mesh, ndarray]:
-    """The hand with a body, whose upper arm meets the forearm, or a wall; or alone."""
+def _behind(
+    rng: np.random.Generator, config: SceneConfig, hand: Mesh, body: float, plane: float
+) -> tuple[Mesh, ndarray, ndarray]:
+    """The hand with somebody, whose upper arm meets the forearm, or a wall; or alone. Mesh, planes, dark balls."""
     kind = rng.random()
     if kind < body:
-        mesh, shoulder = body_behind(rng, hand.spheres)
-        both = joined([hand, mesh])
+        person, shoulder = body_behind(rng, hand.spheres, face=_happens(rng, config.faces))
+        both = joined([hand, person.mesh])
         upper_arm = np.array([[ARM_SPHERES[2], len(hand.spheres) + shoulder]])
-        return both._replace(edges=np.concatenate([both.edges, upper_arm])), _NO_PLANES
-    return hand, wall_behind(rng, hand.spheres)[None] if kind < body + plane else _NO_PLANES
+        return both._replace(edges=np.concatenate([both.edges, upper_arm])), _NONE, person.dark
+    return hand, wall_behind(rng, hand.spheres)[None] if kind < body + plane else _NONE, _NONE
 
 
 def _around(rng: np.random.Generator, config: SceneConfig, hand: Mesh, joints: ndarray) -> list[Mesh]:
