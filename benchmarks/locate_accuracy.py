@@ -36,7 +36,7 @@ def main() -> None:
     finder, source, took = make_finder(args.locator, threads=1), rooms(), 0.0
     if isinstance(finder, LearnedFinder):
         finder.least = _LEAST[0]
-    frames: list[tuple[list[Sighting], np.ndarray, np.ndarray, list[bool]]] = []
+    frames: list[tuple[list[Sighting], np.ndarray, np.ndarray]] = []
     for index in range(args.count):
         sample = source.sample(index)
         frame = frame_of(sample)
@@ -45,17 +45,17 @@ def main() -> None:
         took += time.perf_counter() - start
         hands, middles = sample.room.hands, np.array([center_of_joints(h.joints_mm) for h in sample.room.hands])
         asked = np.array([hand.seen >= LEAST_SEEN for hand in hands], bool)
-        frames.append((seen, middles.reshape(-1, 3), asked, [hand.is_right for hand in hands]))
-    total = sum(int(asked.sum()) for _, _, asked, _ in frames)
+        frames.append((seen, middles.reshape(-1, 3), asked))
+    total = sum(int(asked.sum()) for _, _, asked in frames)
     print(f"{args.locator}: {args.count} frames, {total} hands to be found, {1e3 * took / args.count:.2f} ms a frame\n")
-    print("| confidence | found | frames with a false alarm | off (median) | side right |\n|---|---|---|---|---|")
+    print("| confidence | found | frames with a false alarm | off (median) |\n|---|---|---|---|")
     for least in _LEAST if isinstance(finder, LearnedFinder) else (0.5,):
         print(line(least, frames, total))
 
 
-def line(least: float, frames: list[tuple[list[Sighting], np.ndarray, np.ndarray, list[bool]]], total: int) -> str:
-    missed, false, off, sides = 0.0, 0, [], []
-    for seen, middles, asked, rights in frames:
+def line(least: float, frames: list[tuple[list[Sighting], np.ndarray, np.ndarray]], total: int) -> str:
+    missed, false, off = 0.0, 0, []
+    for seen, middles, asked in frames:
         believed = [one for one in seen if one.confidence >= least]
         _, gone, alarms = judge_frame(believed, middles, asked, _FOUND_MM)
         missed, false = missed + gone, false + (alarms > 0)
@@ -64,9 +64,8 @@ def line(least: float, frames: list[tuple[list[Sighting], np.ndarray, np.ndarray
             nearest = int(apart.argmin())
             if apart[nearest] < _FOUND_MM and asked[nearest]:
                 off.append(apart[nearest])
-                sides.append((one.right > 0) == rights[nearest])
-    far, side = (f"{np.median(off):.1f} mm", f"{np.mean(sides):.1%}") if off else ("", "")
-    return f"| {least:.2f} | {1 - missed / total:.1%} | {false / len(frames):.1%} | {far} | {side} |"
+    far = f"{np.median(off):.1f} mm" if off else ""
+    return f"| {least:.2f} | {1 - missed / total:.1%} | {false / len(frames):.1%} | {far} |"
 
 
 if __name__ == "__main__":

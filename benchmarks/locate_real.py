@@ -46,9 +46,7 @@ def main() -> None:
             pictures = [_picture(d, frame, s) for d, s in ((frame.depth, with_hand), (bare, without))]
             write_whole(args.out / f"{frame.name.replace('/', '_')}.png", png(np.hstack(pictures)))
     print(f"{args.locator}: {len(seen)} frames\n")
-    print(
-        "| confidence | found | right hand | false alarms beside it | false alarms without it |\n|---|---|---|---|---|"
-    )
+    print("| confidence | found | false alarms beside it | false alarms without it |\n|---|---|---|---|")
     for least in LEAST if isinstance(finder, LearnedFinder) else (0.5,):
         print(_line(least, seen))
     for name, middle, with_hand, without in seen:
@@ -73,15 +71,15 @@ def painted_out(frame: Frame) -> np.ndarray:
 
 
 def _line(least: float, seen: list[tuple[str, np.ndarray, list[Sighting], list[Sighting]]]) -> str:
-    found = right = beside = alarms = 0
+    found = beside = alarms = 0
     for _, middle, with_hand, without in seen:
         believed = [one for one in with_hand if one.confidence >= least]
         hits = [one for one in believed if math.dist(one.center_mm, middle) < FOUND_MM]
-        found, right = found + bool(hits), right + bool(hits and hits[0].right > 0)
+        found += bool(hits)
         beside += len(believed) > len(hits)
         alarms += any(one.confidence >= least for one in without)
     n = len(seen)
-    return f"| {least:.2f} | {found} of {n} | {right} of {found} | {beside} of {n} | {alarms} of {n} |"
+    return f"| {least:.2f} | {found} of {n} | {beside} of {n} | {alarms} of {n} |"
 
 
 def _picture(depth: np.ndarray, frame: Frame, seen: list[Sighting]) -> np.ndarray:

@@ -30,7 +30,7 @@ def found(
     depths: Sequence[np.ndarray], camera: Pinhole = CAMERA, where: tuple[float, float, float] = HAND, **options: object
 ) -> dict[str, Finding]:
     """Findings by what they are about, of a network that sees discs."""
-    predictor = Predictor(Blob(), camera, locator=lambda *_: [Sighting(where, 0.9, 0.0)])
+    predictor = Predictor(Blob(), camera, locator=lambda *_: [Sighting(where, 0.9)])
     findings = check_frames([Frame("x.npy", i, depth, True) for i, depth in enumerate(depths)], predictor, **options)
     levels = [one.level for one in findings]
     assert levels == sorted(levels, key=("error", "warning", "fine").index)  # the gravest first

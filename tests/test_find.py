@@ -112,29 +112,24 @@ def test_finders_by_name(file: Path, tmp_path: Path) -> None:
 
 def test_the_rule_finds_one_hand_of_either_side() -> None:
     (found,) = RuleFinder()(hand_frame(), CAMERA, 1.0)
-    assert found.confidence == 0.5 and found.right == 0.0
+    assert found.confidence == 0.5
     assert np.abs(np.array(found.center_mm) - (10, -20, 500)).max() < 30
 
 
 def test_the_predictor_looks_where_it_is_told_to(tmp_path: Path) -> None:
-    """Each place is a hand, of the side that is told where the network does not know better."""
+    """Each place is a hand."""
     model = tiny_model(tmp_path / "tiny.onnx")
     places = [(10.0, -20.0, 500.0), (10.0, 40.0, 500.0)]
-
-    def finder(right: float):
-        return lambda depth, camera, unit_mm: [Sighting(place, 0.9, right) for place in places]
-
-    for right, side in ((50.0, "right"), (-50.0, "left")):
-        hands = Predictor(model, CAMERA, locator=finder(right), passes=1)(hand_frame())
-        assert [hand.handedness for hand in hands] == [side, side]
-        assert [tuple(hand.center_mm) for hand in hands] == places
+    finder = lambda depth, camera, unit_mm: [Sighting(place, 0.9) for place in places]  # noqa: E731
+    hands = Predictor(model, CAMERA, locator=finder, passes=1)(hand_frame())
+    assert [tuple(hand.center_mm) for hand in hands] == places
     assert Predictor(model, CAMERA, locator=lambda depth, camera, unit_mm: [])(hand_frame()) == []
 
 
 def test_a_grid_of_a_locator_reads_pixels_and_units(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the network is given is the frame on its coarse grid in mm, and the grid's own angle."""
     given, cells = [], np.full((30, 40), -9.0, np.float32)
-    none = CellsSaid(cells, cells, np.stack([cells, cells]), cells)
+    none = CellsSaid(cells, np.stack([cells, cells]), cells)
     monkeypatch.setattr(OnnxLocator, "__call__", lambda self, depth, pitch: given.append((depth, pitch)) or none)
     camera = Pinhole(600.0, 600.0, 320.0, 240.0, 640, 480, 0.25)
     frame = np.arange(640 * 480, dtype=np.uint16).reshape(480, 640)

@@ -28,7 +28,7 @@ SMALL = ["--batch", "4", "--validation", "4", "--workers", "0", "--locator.width
 
 
 def seen(*centers: tuple[float, float, float]) -> list[Sighting]:
-    return [Sighting(center, 0.9, 1.0) for center in centers]
+    return [Sighting(center, 0.9) for center in centers]
 
 
 HAND, OTHER = (0.0, 0.0, 500.0), (300.0, 0.0, 800.0)

@@ -40,19 +40,19 @@ def test_rooms_say_where_hands_are():
             assert np.allclose(middle, (low + high) / 2, atol=0.1)
 
 
-def _batch(hands, right=(True,), asked=(True,)):
+def _batch(hands, asked=(True,)):
     count = len(hands)
     places = torch.zeros(1, 4, 3)
     places[0, :count] = torch.tensor(hands)
-    flags = [torch.zeros(1, 4, dtype=torch.bool) for _ in range(3)]
-    flags[0][0, :count], flags[1][0, :count], flags[2][0, :count] = torch.tensor(right), torch.tensor(asked), True
+    flags = [torch.zeros(1, 4, dtype=torch.bool) for _ in range(2)]
+    flags[0][0, :count], flags[1][0, :count] = torch.tensor(asked), True
     return RoomBatch(torch.full((1, 1, 120, 160), 800.0), torch.tensor([1 / 120]), places, *flags)
 
 
 def _perfect(batch):
     """What a locator should say of each cell."""
     x, y = torch.meshgrid(torch.arange(40) * CELL + 1.5, torch.arange(30) * CELL + 1.5, indexing="xy")
-    heat, right = torch.full((1, 30, 40), -20.0), torch.zeros(1, 30, 40)
+    heat = torch.full((1, 30, 40), -20.0)
     offset, depth, nearest = torch.zeros(1, 2, 30, 40), torch.zeros(1, 30, 40), torch.full((30, 40), 1e9)
     for k in torch.nonzero(batch.asked[0])[:, 0]:
         u, v, z = batch.hands[0, k]
@@ -60,14 +60,13 @@ def _perfect(batch):
         heat[0].view(-1)[apart.argmin()] = 20.0
         mine = apart < nearest
         nearest = torch.minimum(nearest, apart)
-        right[0][mine] = 20.0 if batch.right[0, k] else -20.0
         offset[0, 0][mine], offset[0, 1][mine] = (u - x)[mine], (v - y)[mine]
         depth[0][mine] = (z / 600.0).log()
-    return Sights(heat, right, offset, depth)
+    return Sights(heat, offset, depth)
 
 
 def test_who_says_the_truth_has_no_loss():
-    batch = _batch([[40.0, 60.0, 500.0], [120.0, 30.0, 900.0]], (True, False), (True, True))
+    batch = _batch([[40.0, 60.0, 500.0], [120.0, 30.0, 900.0]], (True, True))
     loss = locator_loss(_perfect(batch), batch)
     assert loss.total < 1e-3
 
@@ -78,10 +77,9 @@ def test_hands_are_read_back_from_what_is_said():
     grid = coarse_grid(camera, 640, 480)
     true = np.array([[-90.0, 40.0, 500.0], [200.0, -60.0, 900.0]])
     hands = [[*grid.camera.project(p).tolist(), p[2]] for p in true]
-    said = [part[0].numpy() for part in _perfect(_batch(hands, (True, False), (True, True)))]
+    said = [part[0].numpy() for part in _perfect(_batch(hands, (True, True)))]
     said[0][said[0] == 20.0] = (3.0, 8.0)  # two cells, in the order of rows: the second hand's comes first
     found = sightings(*said, grid)
-    assert [hand.right > 0 for hand in found] == [True, False]
     assert np.allclose([hand.center_mm for hand in found], true, atol=0.1)
     assert found[0].confidence > found[1].confidence > 0.9
     assert len(sightings(*said, grid, most=1)) == 1 and len(sightings(*said, grid, least=0.97)) == 1
@@ -90,7 +88,7 @@ def test_hands_are_read_back_from_what_is_said():
     assert len(sightings(*said, grid)) == 2
 
 
-@pytest.mark.parametrize("part", ["heat", "right", "offset", "depth"])
+@pytest.mark.parametrize("part", ["heat", "offset", "depth"])
 def test_each_answer_is_asked_for(part):
     batch = _batch([[40.0, 60.0, 500.0]])
     said = _perfect(batch)
@@ -144,7 +142,7 @@ def test_a_locator_learns_one_frame_by_heart():
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
-    assert loss.heat < 0.2 and loss.depth < 0.01 and loss.side < 0.1
+    assert loss.heat < 0.2 and loss.depth < 0.01
     said = net(batch.depth, batch.pitch)
     for i, heat in enumerate(said.heat):
         row, column = divmod(int(heat.argmax()), 40)

@@ -25,7 +25,7 @@ class Sought(Predictor):
 
     def find(self, depth: np.ndarray, unit_mm: float) -> list[Sighting]:
         self.searches += 1
-        return [Sighting(place, 0.9, 0.0) for place in self.places]
+        return [Sighting(place, 0.9) for place in self.places]
 
 
 def sought(*places: tuple[float, float, float], model: Blob | None = None, **options: object) -> Sought:

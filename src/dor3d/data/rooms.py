@@ -39,7 +39,6 @@ class RoomBatch(NamedTuple):
     Attributes:
         depth, pitch: a locator's inputs.
         hands: middles as (column, row of the grid, distance in mm), [B, MOST_HANDS, 3].
-        right: which of them are right hands.
         asked: which of them there are; nothing is asked near one that is there and not asked for.
         there: which of them are there at all.
     """
@@ -47,7 +46,6 @@ class RoomBatch(NamedTuple):
     depth: Float[Tensor, "b 1 y x"]
     pitch: Float[Tensor, "b"]
     hands: Float[Tensor, "b n 3"]
-    right: Bool[Tensor, "b n"]
     asked: Bool[Tensor, "b n"]
     there: Bool[Tensor, "b n"]
 
@@ -98,12 +96,12 @@ def stack_rooms(samples: Sequence[RoomSample]) -> RoomBatch:
     """Frames as a batch."""
     count = len(samples)
     hands = np.zeros((count, MOST_HANDS, 3), np.float32)
-    right, asked, there = (np.zeros((count, MOST_HANDS), bool) for _ in range(3))
+    asked, there = (np.zeros((count, MOST_HANDS), bool) for _ in range(2))
     for i, sample in enumerate(samples):
         for k, hand in enumerate(sample.room.hands[:MOST_HANDS]):
             middle = center_of_joints(hand.joints_mm)
             hands[i, k] = (*sample.grid.camera.project(middle), middle[2])
-            right[i, k], there[i, k], asked[i, k] = hand.is_right, hand.seen > 0, hand.seen >= LEAST_SEEN
+            there[i, k], asked[i, k] = hand.seen > 0, hand.seen >= LEAST_SEEN
     depth = np.stack([sample.depth for sample in samples])[:, None]
     pitch = np.array([1 / sample.grid.camera.fx for sample in samples], np.float32)
-    return RoomBatch(*(torch.from_numpy(a) for a in (depth, pitch, hands, right, asked, there)))
+    return RoomBatch(*(torch.from_numpy(a) for a in (depth, pitch, hands, asked, there)))

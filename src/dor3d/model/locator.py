@@ -58,13 +58,11 @@ class Sights(NamedTuple):
 
     Attributes:
         heat: log-odds that a hand's middle is here.
-        right: log-odds that it is a right hand's.
         offset: from the cell's middle to the hand's, in grid cells (x, y).
         depth: log of the hand's distance over 600 mm.
     """
 
     heat: Float[Tensor, "b h w"]
-    right: Float[Tensor, "b h w"]
     offset: Float[Tensor, "b 2 h w"]
     depth: Float[Tensor, "b h w"]
 
@@ -88,7 +86,7 @@ class Locator(Network):
         )
         self.laterals = nn.ModuleList(nn.Conv2d(c, config.merged, 1) for c in widths)
         self.last = _conv(config.merged, config.merged)
-        self.answers = nn.Conv2d(config.merged, 5, 1)
+        self.answers = nn.Conv2d(config.merged, 4, 1)
         if self.answers.bias is not None:
             nn.init.constant_(self.answers.bias[:1], _RARE)
 
@@ -112,7 +110,7 @@ class Locator(Network):
         for lateral, x in zip(self.laterals[-2::-1], maps[-2::-1], strict=True):
             merged = lateral(x) + F.interpolate(merged, size=x.shape[-2:])
         said = self.answers(self.last(merged)).float()
-        return Sights(said[:, 0], said[:, 1], said[:, 2:4], said[:, 4] + here(shown[:, :1], shown[:, 1:2]))
+        return Sights(said[:, 0], said[:, 1:3], said[:, 3] + here(shown[:, :1], shown[:, 1:2]))
 
 
 def here(seen: Float[Tensor, "b 1 y x"], far: Float[Tensor, "b 1 y x"]) -> Float[Tensor, "b h w"]:

@@ -36,7 +36,7 @@ class RuleFinder:
 
     def __call__(self, depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float) -> list[Sighting]:
         """As `Finder` has it."""
-        return [Sighting(place.center_mm, _UNSURE, 0.0) for place in locate(depth, camera, unit_mm)]
+        return [Sighting(place.center_mm, _UNSURE) for place in locate(depth, camera, unit_mm)]
 
 
 class LearnedFinder:
@@ -55,7 +55,7 @@ class LearnedFinder:
         """As `Finder` has it."""
         grid = coarse_grid(camera, depth.shape[1], depth.shape[0])
         said = self.locator(grid.of(depth, unit_mm), 1 / grid.camera.fx)
-        return sightings(said.heat, said.right, said.offset, said.distance, grid, self.least, self.most)
+        return sightings(said.heat, said.offset, said.distance, grid, self.least, self.most)
 
 
 def make_finder(name: str | Path = "auto", threads: int | None = None) -> Finder:

@@ -125,7 +125,7 @@ class Predictor:
             point_in_frame(center_mm, self.camera, depth.shape)
             seen = [self.look(depth, unit, (float(center_mm[0]), float(center_mm[1]), float(center_mm[2])))]
         else:
-            seen = [self.look(depth, unit, where.center_mm, where.right) for where in self.find(depth, unit)]
+            seen = [self.look(depth, unit, where.center_mm) for where in self.find(depth, unit)]
         return [hand_of(*one) for one in seen if one is not None]
 
     def checked(self, depth: Num[ndarray, "h w"]) -> float:
@@ -137,9 +137,7 @@ class Predictor:
         """Where hands may be."""
         return self.finder(depth, self.camera, unit_mm)
 
-    def look(
-        self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place, right: float = 0.0
-    ) -> tuple[Look, float] | None:
+    def look(self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place) -> tuple[Look, float] | None:
         """Look `passes` times, from this centre on; returns the last look and the log-odds of a right hand.
 
         None where there is nothing to be seen.
@@ -148,13 +146,12 @@ class Predictor:
             depth: a frame in units of `unit_mm`.
             unit_mm: millimetres per unit.
             start: where the first crop is centred.
-            right: log-odds of a right hand, as far as is known.
         """
         if self.hand == "auto":
             pair = self.looker.both(depth, unit_mm, start)
             if pair is None:
                 return None
-            right = min(max(right + right_of(pair), -_SUREST), _SUREST)
+            right = right_of(pair)
             look = pair[0] if right >= 0 else pair[1]
         else:
             right = math.inf if self.hand == "right" else -math.inf

@@ -20,12 +20,10 @@ class Sighting(NamedTuple):
     Attributes:
         center_mm: its middle (x, y, z) in the camera frame.
         confidence: that it is one, 0 to 1.
-        right: log-odds that it is a right hand.
     """
 
     center_mm: tuple[float, float, float]
     confidence: float
-    right: float
 
 
 def probability(log_odds: float) -> float:
@@ -35,7 +33,6 @@ def probability(log_odds: float) -> float:
 
 def sightings(
     heat: Float[ndarray, "h w"],
-    right: Float[ndarray, "h w"],
     offset: Float[ndarray, "2 h w"],
     depth: Float[ndarray, "h w"],
     grid: Grid,
@@ -45,7 +42,7 @@ def sightings(
     """Hands that a locator sees, the surest first.
 
     Args:
-        heat, right, offset, depth: what it says of every cell; see `dor3d.model.locator.Sights`.
+        heat, offset, depth: what it says of every cell; see `dor3d.model.locator.Sights`.
         grid: that it looked at.
         least: confidence of a hand.
         most: hands.
@@ -59,7 +56,7 @@ def sightings(
         z = MIDDLE_MM * math.exp(float(depth[row, column]))
         x, y, _ = grid.camera.unproject(middle, np.array(z)).tolist()
         if all(math.dist((x, y, z), other.center_mm) > _APART_MM for other in found):
-            found.append(Sighting((x, y, z), probability(float(heat[row, column])), float(right[row, column])))
+            found.append(Sighting((x, y, z), probability(float(heat[row, column]))))
         if len(found) == most:
             break
     return found

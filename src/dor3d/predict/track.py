@@ -157,7 +157,7 @@ class Tracker:
                 break
             if any(math.dist(where.center_mm, hand.look.middle_mm) < _APART_MM for hand in self._hands):
                 continue
-            seen = self.predictor.look(depth, unit_mm, where.center_mm, where.right)
+            seen = self.predictor.look(depth, unit_mm, where.center_mm)
             if seen is None:
                 continue
             look, right = seen

@@ -1,7 +1,7 @@
 """From a trained locator to one ONNX file, checked before it is written.
 
 The file's interface: inputs `depth` float32 [B, 1, 120, 160], readings in mm on the coarse grid (0: none), padded with
-none, and `pitch` [B], the angle between its cells (rad); outputs `heat`, `right`, `offset` and `distance`, as
+none, and `pitch` [B], the angle between its cells (rad); outputs `heat`, `offset` and `distance`, as
 `dor3d.model.locator.Sights` has them; `metadata_props["dor3d"]` holds a JSON object: format, name, task and training.
 """
 
@@ -26,8 +26,8 @@ from dor3d.model.locator import Locator
 from dor3d.runtime.export import FORMAT, METADATA_KEY, store_half, traced
 from dor3d.runtime.locator import OUTPUTS
 
-# how far outputs may be from torch's, on average: log-odds, log-odds, grid cells, log of distance
-_LIMITS: Final = (0.1, 0.1, 0.1, 0.002)
+# how far outputs may be from torch's, on average: log-odds, grid cells, log of distance
+_LIMITS: Final = (0.1, 0.1, 0.002)
 
 
 def export_locator(

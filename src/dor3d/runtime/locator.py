@@ -13,7 +13,7 @@ from dor3d.runtime.card import FORMAT, METADATA_KEY, WEIGHTS
 from dor3d.runtime.onnx import first_line, open_session
 from dor3d.text import parse_json
 
-OUTPUTS: Final = ("heat", "right", "offset", "distance")
+OUTPUTS: Final = ("heat", "offset", "distance")
 SHIPPED: Final = WEIGHTS / "find" / "locator.onnx"
 
 
@@ -21,7 +21,6 @@ class CellsSaid(NamedTuple):
     """What a locator says of each cell of one frame; see `dor3d.model.locator.Sights`."""
 
     heat: Float[ndarray, "h w"]
-    right: Float[ndarray, "h w"]
     offset: Float[ndarray, "2 h w"]
     distance: Float[ndarray, "h w"]
 

@@ -60,7 +60,7 @@ class LocateTask:
         """A frame without readings or hands."""
         no = torch.zeros(1, 1, dtype=torch.bool, device=device)
         depth = torch.zeros(1, 1, *COARSE[::-1], device=device)
-        return RoomBatch(depth, torch.ones(1, device=device), torch.ones(1, 1, 3, device=device), no, no, no)
+        return RoomBatch(depth, torch.ones(1, device=device), torch.ones(1, 1, 3, device=device), no, no)
 
     def numbers(self, net: nn.Module, batch: RoomBatch, layout: torch.memory_format) -> dict[str, Tensor]:
         """The loss, its parts, and how far off it is where hands are."""
@@ -116,15 +116,14 @@ def _frame(said: list[ndarray], batch: RoomBatch, i: int) -> Frame:
     there = batch.there[i].numpy()
     places = batch.hands[i].numpy()[there].astype(np.float64)
     hands = camera.unproject(places[:, :2], places[:, 2]) if len(places) else np.zeros((0, 3))
-    heat, right, offset, depth = said
-    seen = sightings(heat, right, offset, depth, grid)
+    seen = sightings(*said, grid)
     return Frame(batch.depth[i, 0].numpy(), camera, hands, batch.asked[i].numpy()[there], seen)
 
 
 def locator_sheet(frames: list[Frame], title: str) -> UInt8[ndarray, "h w 3"]:
     """Up to eight frames, four a row: true hands as white circles (grey where nothing is asked), sightings in colour.
 
-    Blue is a right hand, orange a left one; a full circle is a sure one.
+    A full circle is a sure one.
     """
     tiles = [_tile(frame) for frame in frames]
     across = min(4, len(tiles))
@@ -137,7 +136,7 @@ def locator_sheet(frames: list[Frame], title: str) -> UInt8[ndarray, "h w 3"]:
 
 _ZOOM: Final = 2
 _HAND_MM: Final = 90.0  # a circle's radius
-_BLUE, _ORANGE = (90, 170, 255), (255, 160, 60)
+_ORANGE = (255, 160, 60)
 
 
 def _tile(frame: Frame) -> UInt8[ndarray, "h w 3"]:
@@ -149,8 +148,7 @@ def _tile(frame: Frame) -> UInt8[ndarray, "h w 3"]:
     for middle, asked in zip(frame.hands, frame.asked, strict=True):
         _circle(picture, frame.camera, middle, (255, 255, 255) if asked else (140, 140, 140), 1.0, 1)
     for sighting in frame.seen:
-        colour = _BLUE if sighting.right > 0 else _ORANGE
-        _circle(picture, frame.camera, np.array(sighting.center_mm), colour, sighting.confidence, 2)
+        _circle(picture, frame.camera, np.array(sighting.center_mm), _ORANGE, sighting.confidence, 2)
     return np.pad(picture, ((0, 6), (0, 6), (0, 0)))
 
 

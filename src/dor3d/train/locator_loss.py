@@ -15,8 +15,8 @@ _BROAD: Final = 0.12  # of a hand's apparent size: the spread of its spot on the
 _HAND_MM: Final = 180.0
 _LEAST_CELLS: Final = 0.8  # a spot's spread
 _NEAR_IT: Final = 0.05  # of a spot's height: near a hand of which nothing is asked
-_AT_HAND: Final = 0.6  # cells that say where it is, how far and which
-_SIDE, _OFFSET, _DEPTH = 0.5, 0.1, 4.0  # weights beside the heatmap's loss
+_AT_HAND: Final = 0.6  # cells that say where it is and how far
+_OFFSET, _DEPTH = 0.1, 4.0  # weights beside the heatmap's loss
 
 
 class LocatorLoss(NamedTuple):
@@ -24,7 +24,6 @@ class LocatorLoss(NamedTuple):
 
     total: Float[Tensor, ""]
     heat: Float[Tensor, ""]
-    side: Float[Tensor, ""]
     offset: Float[Tensor, ""]
     depth: Float[Tensor, ""]
 
@@ -40,15 +39,13 @@ def locator_loss(said: Sights, batch: RoomBatch) -> LocatorLoss:
     # cells near a hand's middle, of two hands the nearer one's, say what is known of it; each hand counts the same
     at = asked & (spots > _AT_HAND) & (spots == truth[:, None])
     each = at / at.sum((2, 3), keepdim=True).clamp(min=1)
-    right = batch.right[:, :, None, None].float().expand_as(spots)
-    side = F.binary_cross_entropy_with_logits(said.right[:, None].expand_as(spots), right, reduction="none")
     offset = F.smooth_l1_loss(said.offset[:, None].expand_as(apart), apart, reduction="none").sum(2)
     far = (batch.hands[:, :, 2].clamp(min=1.0) / MIDDLE_MM).log()
     depth = F.smooth_l1_loss(
         said.depth[:, None].expand_as(spots), far[:, :, None, None].expand_as(spots), reduction="none", beta=0.05
     )
-    side, offset, depth = ((part * each).sum() / count for part in (side, offset, depth))
-    return LocatorLoss(heat + _SIDE * side + _OFFSET * offset + _DEPTH * depth, heat, side, offset, depth)
+    offset, depth = ((part * each).sum() / count for part in (offset, depth))
+    return LocatorLoss(heat + _OFFSET * offset + _DEPTH * depth, heat, offset, depth)
 
 
 def at_hands(said: Sights, batch: RoomBatch) -> Float[Tensor, ""]:
