@@ -84,7 +84,7 @@ def test_a_frame_without_hands_weighs_nothing_and_teaches_that_there_is_none():
     task = LocateTask(locate_config())
     net = task.network(False)
     numbers = task.numbers(net, task.nothing(torch.device("cpu")), torch.channels_last)
-    assert torch.isfinite(numbers["loss"]) and numbers["error_mm"] == 0 and numbers["side"] == 0
+    assert torch.isfinite(numbers["loss"]) and numbers["error_mm"] == 0
 
 
 def test_four_rooms_are_learnt_by_heart():
@@ -124,7 +124,7 @@ def test_a_run_from_the_command_line_stops_and_goes_on(tmp_path: Path, capsys: p
     assert [line["step"] for line in measured] == [2, 4]
     assert {"validation_missed", "validation_false_alarms"} <= measured[0].keys()
     learnt = [line for line in lines if "loss" in line]
-    assert learnt and {"heat", "side", "offset", "depth", "error_mm"} <= learnt[0].keys()
+    assert learnt and {"heat", "offset", "depth", "error_mm"} <= learnt[0].keys()
     assert cv2.imread(str(whole / "samples" / "step-00000002.png")) is not None
     assert "Training of locator" in (whole / "report.html").read_text()
     words = ["train", "locator", *SMALL, "--steps", "4", "--checkpoint-every", "2", "--out", str(parts)]

@@ -13,7 +13,7 @@ from dor3d.hand.empty import draw_empty
 from dor3d.hand.scene import image_size, read_frame, seen_joints
 from dor3d.hand.stage import WIDE, draw_scene
 from dor3d.predict import Hand, Predictor, Tracker
-from dor3d.predict.track import BEGIN
+from dor3d.predict.predictor import BELIEVED
 
 SEED = 2**31 + 11  # no training stream's
 CAMERA = Pinhole.preset("d435-640")
@@ -26,7 +26,7 @@ def predictor() -> Predictor:
 
 
 def believed(hands: list[Hand]) -> list[Hand]:
-    return [hand for hand in hands if hand.confidence >= BEGIN]
+    return [hand for hand in hands if hand.confidence >= BELIEVED]
 
 
 def looked_at(predictor: Predictor, frame: np.ndarray, place: np.ndarray | None = None) -> list[Hand]:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,13 +16,17 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
+from dor3d.geometry.roll import upright_turn
 from dor3d.hand.empty import draw_empty
-from dor3d.hand.scene import Scene, mirrored, read_crop, read_frame
+from dor3d.hand.scene import Scene, mirrored, read_crop, read_frame, rolled
 from dor3d.hand.stage import SceneConfig, draw_scene
 from dor3d.skeleton import JOINTS
 
 if TYPE_CHECKING:
     from dor3d.data.batch import Batch, Kind
+
+_PALM_MM: Final = 90.0
+_TURN_SD: Final = 0.17  # rad: how well a first look tells the roll of a palm that is seen at its full length
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class SyntheticConfig:
         center_sd_mm: how far the crop's centre lies off the joints' middle (1 sd per axis).
         rough_center: share of crops whose centre is three times as far off, as a first crop without a pose is.
         left, empty: shares of crops that show a left hand, or none, for networks that tell them apart.
+        upright: share of hands that point upwards, about as well as a first look can tell, as later looks show them.
     """
 
     scene: SceneConfig = field(default_factory=SceneConfig)
@@ -45,8 +50,11 @@ class SyntheticConfig:
     rough_center: float = 0.2
     left: float = 0.0
     empty: float = 0.0
+    upright: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.upright <= 1:
+            raise InputError("A share of hands lies in [0, 1]", got=f"upright {self.upright:g}")
         if min(self.left, self.empty) < 0 or self.left + self.empty > 1:
             got = f"left {self.left:g}, empty {self.empty:g}"
             raise InputError("Shares of crops must not be negative", got=got, expected="at most 1 in all")
@@ -115,7 +123,12 @@ class SyntheticHands:
             return rng, scene, self._box(rng, scene, center), "none"
         scene, is_left = self._scene(rng, index), draw < config.empty + config.left
         scene = mirrored(scene) if is_left else scene
-        box = self._box(rng, scene, center_of_joints(scene.joints_mm))
+        center = center_of_joints(scene.joints_mm)
+        if config.upright > 0 and rng.random() < config.upright:
+            turn, length = upright_turn(scene.joints_mm, scene.camera)
+            unsure = _TURN_SD / max(length / _PALM_MM, _TURN_SD / np.pi)
+            scene = rolled(scene, center, turn + rng.normal(0.0, unsure))
+        box = self._box(rng, scene, center)
         return rng, scene, box, "left" if is_left else "right"
 
     def _scene(self, rng: np.random.Generator, index: int) -> Scene:

@@ -47,6 +47,19 @@ def mirrored(scene: Scene) -> Scene:
     )
 
 
+def rolled(scene: Scene, center_mm: ndarray, angle: float) -> Scene:
+    """The same scene turned about the ray to a place [3]: what is seen there turns by this angle (x towards y)."""
+    x, y, z = center_mm / np.linalg.norm(center_mm)
+    skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    turn = np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
+    return scene._replace(
+        joints_mm=scene.joints_mm @ turn.T,
+        spheres=np.concatenate([scene.spheres[:, :3] @ turn.T, scene.spheres[:, 3:]], 1),
+        planes=np.concatenate([scene.planes[:, :3] @ turn.T, scene.planes[:, 3:]], 1),
+        dark=np.concatenate([scene.dark[:, :3] @ turn.T, scene.dark[:, 3:]], 1),
+    )
+
+
 # ---- readings -------------------------------------------------------------------------------------------------------
 def exact_depth(scene: Scene, columns: ndarray, rows: ndarray, limit_mm: float = FAR) -> tuple[ndarray, ndarray]:
     """Exact depth [H, W] (mm, inf: nothing) of ascending sensor columns and rows, and each reading's sphere or -1.

@@ -17,7 +17,7 @@ from dor3d.errors import Dor3dError, InputError
 from dor3d.files import whole_file, write_whole
 from dor3d.frames import Frame, in_mm, read_frames
 from dor3d.geometry import Pinhole
-from dor3d.predict.predictor import Hand, Predictor, Side
+from dor3d.predict.predictor import BELIEVED, Hand, Predictor, Side
 from dor3d.predict.track import Tracker
 from dor3d.text import count_of, cube_of, numbers
 from dor3d.viz.overlay import draw_hands, png
@@ -41,6 +41,7 @@ class Options:
     overlay: bool = True
     out: Path = Path("dor3d-out")
     locator: str = "auto"
+    least_confidence: float = BELIEVED
     track: bool = False
     rate: float = 30.0
 
@@ -103,6 +104,7 @@ def _predictor(options: Options, camera: Pinhole) -> Predictor:
         cube_mm=None if options.cube is None else cube_of(options.cube),
         threads=options.threads,
         locator=options.locator,
+        least_confidence=options.least_confidence,
     )
 
 

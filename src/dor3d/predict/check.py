@@ -17,7 +17,8 @@ from dor3d.geometry import Pinhole
 from dor3d.geometry.grid import coarse_grid
 from dor3d.predict.planes import plane_test
 from dor3d.predict.predictor import Hand, Predictor, Side
-from dor3d.skeleton import FINGER_JOINTS, JOINTS, PALM_JOINTS, WRIST
+from dor3d.predict.scale import focal_ratio, hand_length, lengths
+from dor3d.skeleton import JOINTS, PALM_JOINTS
 from dor3d.text import count_of
 
 Level = Literal["error", "warning", "fine"]
@@ -32,6 +33,7 @@ _COARSE_MM: Final = 3.2  # a pixel at the hand: a finger is five of them wide
 _NEAR_MM, _FAR_MM = 180.0, 1500.0
 _HAND_MM: Final = (115.0, 225.0)  # wrist to middle fingertip: of small children, and of very large men
 _TRUSTED: Final = 0.4  # confidence of hands that something is concluded from
+_OFF: Final = 1.2  # of focal lengths, as far as a network can tell
 _SIDE: Final = 0.8  # share of hands that must be the other one
 
 
@@ -61,6 +63,7 @@ class _Seen:
     flicker: list[float] = field(default_factory=list)
     bowls: list[bool] = field(default_factory=list)
     hands: list[Hand] = field(default_factory=list)
+    lengths: list[ndarray] = field(default_factory=list)  # of hands, by other cameras
     before: ndarray | None = None  # the last frame on its grid
 
 
@@ -109,12 +112,12 @@ def check_frames(
     """
     seen = _Seen()
     for frame in frames:
-        _look(seen, frame, predictor)
+        _look(seen, frame, predictor, ruler=hand_mm > 0)
     found = [*_of_errors(seen), *_of_readings(seen), *_of_rays(seen), *_of_hands(seen, predictor.camera, side, hand_mm)]
     return sorted(found, key=lambda one: ("error", "warning", "fine").index(one.level))
 
 
-def _look(seen: _Seen, frame: Frame, predictor: Predictor) -> None:
+def _look(seen: _Seen, frame: Frame, predictor: Predictor, *, ruler: bool) -> None:
     seen.frames += 1
     try:
         if isinstance(frame.depth, Dor3dError):
@@ -136,6 +139,9 @@ def _look(seen: _Seen, frame: Frame, predictor: Predictor) -> None:
     hands = [hand for hand in predictor(frame.depth) if hand.confidence >= _TRUSTED]
     seen.hands += hands
     seen.holes += [_holes(frame.depth, hand) for hand in hands]
+    if ruler and predictor.joints == JOINTS:
+        unit_mm = predictor.checked(frame.depth)
+        seen.lengths += [lengths(predictor, frame.depth, unit_mm, hand) for hand in hands]
 
 
 def _compare(seen: _Seen, before: Float[ndarray, "h w"], z: Float[ndarray, "h w"]) -> None:
@@ -228,20 +234,20 @@ def _of_hands(seen: _Seen, camera: Pinhole, side: str | None, hand_mm: float) ->
     if not _NEAR_MM <= z <= _FAR_MM:
         said = f"Hands are {z:.0f} mm away; what is known of joints is from {_NEAR_MM:.0f} to {_FAR_MM:.0f} mm."
         found.append(Finding("warning", "distance", said))
-    return found + _of_length(hands, hand_mm) + _of_side(hands, side)
+    return found + _of_length(hands, seen.lengths, hand_mm) + _of_side(hands, side)
 
 
-def _of_length(hands: Sequence[Hand], hand_mm: float) -> list[Finding]:
+def _of_length(hands: Sequence[Hand], by_cameras: Sequence[ndarray], hand_mm: float) -> list[Finding]:
     """Of hands that look straight in the frames: a length is measured along the middle finger."""
     if hands[0].joints_mm.shape[0] != len(JOINTS):
         return []
-    way = [WRIST, *FINGER_JOINTS["middle"]]
-    length = float(np.median([np.linalg.norm(np.diff(h.joints_mm[way], axis=0), axis=1).sum() for h in hands]))
+    length = float(np.median([hand_length(hand.joints_mm) for hand in hands]))
     about = f"The hand is {length:.0f} mm long"
     if hand_mm:
-        ratio = length / hand_mm
-        if abs(ratio - 1) > 0.12:
-            said = f"{about}, not {hand_mm:.0f}: focal lengths or depth unit seem to be off, {ratio:.2f} times or so."
+        ratio = focal_ratio(np.stack(by_cameras), hand_mm)
+        if ratio is not None and not 1 / _OFF < ratio < _OFF:
+            said = f"{about}, not {hand_mm:.0f}: focal lengths (or the depth unit) seem to be wrong."
+            said += f" With {ratio:.2f} times the focal lengths the hand would fit."
             return [Finding("error", "scale", said)]
         return [Finding("fine", "scale", f"{about}; measured: {hand_mm:.0f}.")]
     if not _HAND_MM[0] <= length <= _HAND_MM[1]:

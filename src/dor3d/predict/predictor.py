@@ -19,6 +19,7 @@ from dor3d.predict.sights import Sighting, probability
 from dor3d.runtime.onnx import CropModel, OnnxModel
 
 Side = Literal["auto", "left", "right"]
+BELIEVED: Final = 0.35  # confidence of a hand that was looked for (docs/own-camera.md has what it costs)
 _SPREAD: Final = 8.0  # log-odds of a side for each of its spreads that the other side's is larger by
 _SUREST: Final = 6.0  # log-odds of a side
 
@@ -70,6 +71,8 @@ class Predictor:
         threads: of the networks; None: one a core.
         locator: what looks for hands where none is given: `auto`, the network that ships or else the rule; `rule`; a
             locator's ONNX file; or any `Finder`.
+        least_confidence: of a hand that was looked for, 0 to 1; less sure ones are left out. A hand whose centre is
+            given is always told.
 
     Raises ModelError, CameraError or InputError.
     """
@@ -84,16 +87,19 @@ class Predictor:
         passes: int = 2,
         threads: int | None = None,
         locator: str | Path | Finder = "auto",
+        least_confidence: float = BELIEVED,
     ) -> None:
         if hand not in get_args(Side):
             raise InputError("Unknown hand", got=hand, expected=" or ".join(get_args(Side)))
         if passes < 1:
             raise InputError("There must be at least one pass", got=passes)
+        if not 0 <= least_confidence <= 1:
+            raise InputError("A confidence lies between 0 and 1", got=least_confidence)
         self.camera = camera if isinstance(camera, Pinhole) else Pinhole.parse(camera)
         self.model: CropModel = OnnxModel(model, threads) if isinstance(model, (str, Path)) else model
         self.finder = make_finder(locator, threads) if isinstance(locator, (str, Path)) else locator
         self.hand: Side = hand
-        self.passes = passes
+        self.passes, self.least_confidence = passes, least_confidence
         self.cube_mm = _cube(cube_mm, self.model.card.cube_mm)
         self.looker = Looker(self.model, self.camera, self.cube_mm)
 
@@ -123,10 +129,10 @@ class Predictor:
         unit = self.checked(depth)
         if center_mm is not None:
             point_in_frame(center_mm, self.camera, depth.shape)
-            seen = [self.look(depth, unit, (float(center_mm[0]), float(center_mm[1]), float(center_mm[2])))]
-        else:
-            seen = [self.look(depth, unit, where.center_mm) for where in self.find(depth, unit)]
-        return [hand_of(*one) for one in seen if one is not None]
+            seen = self.look(depth, unit, (float(center_mm[0]), float(center_mm[1]), float(center_mm[2])))
+            return [] if seen is None else [hand_of(*seen)]
+        looks = [self.look(depth, unit, where.center_mm) for where in self.find(depth, unit)]
+        return [hand_of(*one) for one in looks if one is not None and one[0].confidence >= self.least_confidence]
 
     def checked(self, depth: Num[ndarray, "h w"]) -> float:
         """Millimetres per unit of a frame; raises FrameError or CameraError for one that cannot be used."""

@@ -18,8 +18,7 @@ from dor3d.predict.predictor import Hand, Predictor, hand_of
 from dor3d.predict.steady import BoneLengths, CalmFilter
 from dor3d.skeleton import JOINTS
 
-LOST: Final = 0.25  # a hand that is followed is lost below this confidence
-BEGIN: Final = 0.35  # a hand is followed from this confidence on
+LOST: Final = 0.25  # a hand that is followed is lost below this confidence, or the one that it takes to be followed
 _APART_MM: Final = 70.0  # two hands whose middles are nearer are one
 _PAUSE_S: Final = 0.5  # after so long a gap nothing is where it was
 _FARTHEST_MM: Final = 120.0  # a hand is not expected to move farther from frame to frame
@@ -78,7 +77,8 @@ class Tracker:
     """Follows hands over a stream of one camera's frames.
 
     Args:
-        predictor: that looks; how often it does at first is its own `passes`.
+        predictor: that looks; how often it does at first is its own `passes`, and a hand is followed from its own
+            `least_confidence` on.
         most: hands that are followed at a time.
         steady: filter joints, and keep bones' lengths.
         rate_hz: frames a second, where frames come without a time.
@@ -136,8 +136,9 @@ class Tracker:
         """Look at each hand where it should be by now; those that are not there are lost."""
         places = [(hand.expected(passed), self._is_left(hand)) for hand in self._hands]
         kept: list[_Followed] = []
+        least = min(LOST, self.predictor.least_confidence)
         for hand, look in zip(self._hands, self.predictor.looker.many(depth, unit_mm, places), strict=True):
-            if look is not None and look.confidence >= LOST and _is_apart(look, kept):
+            if look is not None and look.confidence >= least and _is_apart(look, kept):
                 hand.see(look, passed)
                 kept.append(hand)
         self._unsought = self._unsought if len(kept) == len(self._hands) else _EVERY
@@ -161,7 +162,7 @@ class Tracker:
             if seen is None:
                 continue
             look, right = seen
-            if look.confidence >= BEGIN and _is_apart(look, self._hands):
+            if look.confidence >= self.predictor.least_confidence and _is_apart(look, self._hands):
                 self._hands.append(_Followed(look, right))
 
 

@@ -36,6 +36,7 @@ def predict(
     backend: Annotated[str, arg(metavar="NAME")] = "auto",
     threads: Annotated[int | None, arg(metavar="N")] = None,
     locator: Annotated[str, arg(metavar="auto|rule|FILE")] = "auto",
+    least_confidence: Annotated[float | None, arg(metavar="0..1")] = None,
     track: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     rate: Annotated[float, arg(metavar="HZ")] = 30.0,
     overlay: bool = True,
@@ -58,6 +59,7 @@ def predict(
         threads: of the networks; one a core by default.
         locator: what looks for hands: the network that ships, or else the nearest surface that may be one (auto); that
             rule alone; or a locator's ONNX file.
+        least_confidence: leave out hands that were looked for and are less sure; 0.35 by default.
         track: the frames of a folder, in the order of their names, or of a file are a stream: hands are followed from
             frame to frame, keep the side that they are of, and are steadied.
         rate: frames a second of such a stream.
@@ -65,9 +67,24 @@ def predict(
         out: folder for the results.
     """
     from dor3d.predict.batch import Options, predict_files
+    from dor3d.predict.predictor import BELIEVED
 
     options = Options(
-        camera, depth_unit_mm, center, centers, cube, hand, model, backend, threads, overlay, out, locator, track, rate
+        camera=camera,
+        depth_unit_mm=depth_unit_mm,
+        center=center,
+        centers=centers,
+        cube=cube,
+        hand=hand,
+        model=model,
+        backend=backend,
+        threads=threads,
+        overlay=overlay,
+        out=out,
+        locator=locator,
+        least_confidence=BELIEVED if least_confidence is None else least_confidence,
+        track=track,
+        rate=rate,
     )
     summary = predict_files(inputs, options)
     print(summary.line(out))
