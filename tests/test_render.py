@@ -96,8 +96,8 @@ def test_crop_reads_what_the_frame_shows():
         rng = np.random.default_rng(seed)
         scene = draw_scene(rng, BARE)
         x, y, z = (float(c) for c in center_of_joints(scene.joints_mm))
-        for size in (64, 300):
-            box = CropBox(scene.camera, (x, y, z), (260.0, 300.0), size)
+        for size, rotation in ((64, 0.0), (300, 0.0), (64, 0.6)):
+            box = CropBox(scene.camera, (x, y, z), (260.0, 300.0), size, rotation)
             frame = read_frame(scene, np.random.default_rng(0))
             assert np.allclose(box.normalise(read_crop(scene, box, np.random.default_rng(0))), box.image(frame))
 

@@ -13,7 +13,9 @@ from dor3d.data.synthetic import SyntheticHands
 from dor3d.errors import InputError
 from dor3d.evaluate.run import CroppedFrames, open_centers
 from dor3d.geometry import CropBox
-from dor3d.runtime.onnx import CropOutput
+from dor3d.hand.scene import read_crop
+from dor3d.predict.look import Look, Looker
+from dor3d.runtime.onnx import CropModel, CropOutput
 from dor3d.skeleton import JOINTS
 
 _BATCH: Final = 64
@@ -95,8 +97,37 @@ def found_in(network: Network, crops: Crops) -> Found:
     return Found(predicted, true, sigma * scale)
 
 
-def found_in_stream(network: Network, source: SyntheticHands, count: int) -> Found:
-    """What a network makes of the first samples of a stream, which are rendered a batch at a time."""
+def found_in_stream(model: CropModel, source: SyntheticHands, count: int, looks: int = 1) -> Found:
+    """What a network makes of the first samples of a stream, which are rendered a batch at a time.
+
+    Args:
+        model: that looks.
+        source: its samples' crops are the first looks.
+        count: of samples.
+        looks: how often each hand is looked at; as `Predictor` does it, each later crop lies where the look before saw
+            the hand, and shows it upright to a model that wants it so.
+    """
     rows = [range(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    parts = [found_in(network, rendered_crops(source, some)) for some in rows]
+    parts = [_looked_at(model, source, some, looks) for some in rows]
     return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _looked_at(model: CropModel, source: SyntheticHands, rows: range, looks: int) -> Found:
+    crops = rendered_crops(source, rows)
+    found = found_in(model, crops)
+    for look in range(1, looks):
+        boxes = [_box_after(model, box, joints) for box, joints in zip(crops.boxes, found.predicted_mm, strict=True)]
+        images, points = [], []
+        for index, box in zip(rows, boxes, strict=True):
+            rng, scene, _ = source.draw(index)
+            rng = np.random.default_rng((source.seed, index, look))  # the sensor's next frame
+            images.append(box.normalise(read_crop(scene, box, rng)))
+            points.append(box.to_crop(scene.joints_mm))
+        crops = Crops(np.array(images), np.array(points), boxes)
+        found = found_in(model, crops)
+    return found
+
+
+def _box_after(model: CropModel, box: CropBox, joints_mm: Float[ndarray, "a 3"]) -> CropBox:
+    looker = Looker(model, box.camera, box.cube_mm)
+    return looker.box(looker.after(Look(box, joints_mm, np.zeros(len(joints_mm)), 1.0, None)))

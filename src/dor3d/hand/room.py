@@ -74,10 +74,10 @@ def draw_room(rng: np.random.Generator, config: RoomConfig, camera: Pinhole | No
         if (thing := _furniture(rng, scene.camera, middle, own)) is not None:
             things.append(thing)
     dark = scene.dark
-    if config.people > 0 and rng.random() < config.people:
-        if (person := _bystander(rng, scene.camera, own, face=rng.random() < config.scene.faces)) is not None:
-            things.append(person.mesh)
-            dark = np.concatenate([dark, person.dark])
+    someone = config.people > 0 and rng.random() < config.people
+    if someone and (person := _bystander(rng, scene.camera, own, face=rng.random() < config.scene.faces)) is not None:
+        things.append(person.mesh)
+        dark = np.concatenate([dark, person.dark])
     mesh = joined([*(hand.mesh for hand in hands), *things])
     planes = np.concatenate([scene.planes, _walls(rng, config, mesh.spheres)])
     scene = scene._replace(spheres=mesh.spheres, edges=mesh.edges, wedges=mesh.wedges, planes=planes, dark=dark)

@@ -134,16 +134,30 @@ def read_frame(scene: Scene, rng: np.random.Generator) -> ndarray:
 def read_crop(scene: Scene, box: CropBox, rng: np.random.Generator) -> ndarray:
     """What a crop of the frame shows, float32 [S, S] (mm), reading only the sensor pixels that it looks up.
 
-    Surfaces more than `_BEYOND_MM` behind the cube are left out: no network input tells them from nothing.
+    Surfaces more than `_BEYOND_MM` behind the cube are left out: no network input tells them from nothing. A rotated
+    crop reads all pixels of the rectangle that it lies in.
     """
-    u, v = box.lookup_axes()
     width, height = image_size(scene.camera)
+    if box.rotation:
+        return _read_rotated(scene, box, rng, width, height)
+    u, v = box.lookup_axes()
     columns, at_u = _inside(u, width)
     rows, at_v = _inside(v, height)
     if not len(columns) or not len(rows):
         return np.zeros((box.size, box.size), np.float32)
     readings = read_sensor(scene, columns, rows, rng, box.near_mm + box.cube_mm[1] + _BEYOND_MM)
     return _spread(readings, at_v, at_u)
+
+
+def _read_rotated(scene: Scene, box: CropBox, rng: np.random.Generator, width: int, height: int) -> ndarray:
+    u, v = box.lookup()
+    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    crop = np.zeros(u.shape, np.float32)
+    if inside.any():
+        columns, rows = (np.arange(of[inside].min(), of[inside].max() + 1) for of in (u, v))
+        readings = read_sensor(scene, columns, rows, rng, box.near_mm + box.cube_mm[1] + _BEYOND_MM)
+        crop[inside] = readings[v[inside] - rows[0], u[inside] - columns[0]]
+    return crop
 
 
 @njit(cache=True)

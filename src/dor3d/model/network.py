@@ -77,6 +77,7 @@ class ModelConfig:
         kinds: say also whether there is a hand, and whether it is a right one (ours), by a linear layer on the mean of
             the last stage's map.
         errors: say how far off each coordinate is by layers of their own (ours), not by the head's spread.
+        upright: it knows hands best that point upwards (`upright` of the synthetic data), and later looks show them so.
 
     Raises ModelError for values that make no network.
     """
@@ -102,6 +103,7 @@ class ModelConfig:
     drop_path: float | None = None
     kinds: bool = False
     errors: bool = False
+    upright: bool = False
 
     def __post_init__(self) -> None:
         if self.size < CELL or self.size % CELL:
@@ -113,6 +115,8 @@ class ModelConfig:
         for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
+        if self.upright and self.joints != JOINTS:
+            raise ModelError("Which way a hand points is told by the 21 joints", got=f"{len(self.joints)} joints")
         if self.anchors < 1:
             raise ModelError("A cell needs anchors", got=self.anchors, expected="1 or more along each side")
         if self.neck < 1:

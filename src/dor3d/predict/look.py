@@ -1,5 +1,6 @@
 """One look of a network at a place in a frame: a crop, its joints, and what else the network says of it."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -10,13 +11,30 @@ from numpy import ndarray
 
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
+from dor3d.geometry.roll import upright_turn
 from dor3d.predict.sights import probability
 from dor3d.runtime.onnx import CropModel, CropOutput
 
 Place = tuple[float, float, float]
 _HALF_SURE_MM: Final = 15.0  # mean standard deviation at which the confidence is one half
+_SHORT_MM: Final = 15.0  # of a palm in the image plane, which then tells no roll
+_NEARLY: Final = 0.15  # rad
 _NEAREST_MM: Final = 20.0  # no joint and no crop's centre is nearer to the camera
 _LEAST_SURFACE: Final = 0.005  # share of a crop that must show something inside the cube
+
+
+class Aim(NamedTuple):
+    """What a look is at.
+
+    Attributes:
+        center_mm: where the crop is centred.
+        mirrored: whether a left hand is to be seen.
+        rotation: of the crop (rad), as `CropBox` has it.
+    """
+
+    center_mm: Place
+    mirrored: bool = False
+    rotation: float = 0.0
 
 
 class Look(NamedTuple):
@@ -63,7 +81,7 @@ class Looker:
 
     def both(self, depth: Num[ndarray, "h w"], unit_mm: float, center: Place) -> tuple[Look, Look] | None:
         """A look for a right hand and one for a left hand at one place; None where it shows nothing."""
-        boxes = [self._box(center, mirrored=mirrored) for mirrored in (False, True)]
+        boxes = [self.box(Aim(center, mirrored)) for mirrored in (False, True)]
         crop = boxes[0].image(depth, unit_mm)
         if not shows_something(crop):
             return None
@@ -71,11 +89,9 @@ class Looker:
         first, second = self._read(boxes, self._run(np.stack([crop, crop[:, ::-1]])))
         return first, second
 
-    def many(
-        self, depth: Num[ndarray, "h w"], unit_mm: float, places: Sequence[tuple[Place, bool]]
-    ) -> list[Look | None]:
-        """A look at each place, mirrored or not; None where it shows nothing."""
-        boxes = [self._box(center, mirrored=mirrored) for center, mirrored in places]
+    def many(self, depth: Num[ndarray, "h w"], unit_mm: float, aims: Sequence[Aim]) -> list[Look | None]:
+        """A look at each of these; None where it shows nothing."""
+        boxes = [self.box(aim) for aim in aims]
         crops = [box.image(depth, unit_mm) for box in boxes]
         some = [i for i, crop in enumerate(crops) if shows_something(crop)]
         looks: list[Look | None] = [None] * len(boxes)
@@ -85,8 +101,23 @@ class Looker:
                 looks[i] = look
         return looks
 
-    def _box(self, center: Place, *, mirrored: bool) -> CropBox:
-        return CropBox(self.camera, center, self.cube_mm, self.model.card.size, mirrored=mirrored)
+    def after(self, look: Look) -> Aim:
+        """Centred on what was seen, and turned so that the hand points upwards if that is what the network knows best.
+
+        The turn stays as it is where it is nearly right, so that a still hand's crop is still, and where the hand
+        points at the camera or away.
+        """
+        turn = look.box.rotation
+        if self.model.card.upright:
+            upright, length = upright_turn(look.joints_mm, self.camera)
+            if length > _SHORT_MM and abs(math.remainder(upright - turn, math.tau)) > _NEARLY:
+                turn = upright
+        return Aim(look.middle_mm, look.box.mirrored, turn)
+
+    def box(self, aim: Aim) -> CropBox:
+        """The crop that an aim is."""
+        size = self.model.card.size
+        return CropBox(self.camera, aim.center_mm, self.cube_mm, size, aim.rotation, aim.mirrored)
 
     def _run(self, crops: Float[ndarray, "b s s"]) -> CropOutput:
         begin = time.perf_counter()

@@ -14,7 +14,7 @@ from dor3d.errors import InputError
 from dor3d.frames import check_frame, point_in_frame
 from dor3d.geometry import Pinhole
 from dor3d.predict.find import Finder, make_finder
-from dor3d.predict.look import Look, Looker, Place
+from dor3d.predict.look import Aim, Look, Looker, Place
 from dor3d.predict.sights import Sighting, probability
 from dor3d.runtime.onnx import CropModel, OnnxModel
 
@@ -67,7 +67,8 @@ class Predictor:
         camera: a preset's name, "FX,FY,CX,CY", a JSON file, or a Pinhole.
         hand: "right", "left", or "auto": both are tried, and the one that the network is surer of stays.
         cube_mm: in-plane side and depth of the crop's cube, if not the model's own; the joints cannot leave it.
-        passes: how often the network looks; each look after the first is centred on the joints of the one before.
+        passes: how often the network looks; each look after the first is centred on the joints of the one before,
+            and shows the hand pointing upwards to networks that know it so best.
         threads: of the networks; None: one a core.
         locator: what looks for hands where none is given: `auto`, the network that ships or else the rule; `rule`; a
             locator's ONNX file; or any `Finder`.
@@ -161,11 +162,11 @@ class Predictor:
             look = pair[0] if right >= 0 else pair[1]
         else:
             right = math.inf if self.hand == "right" else -math.inf
-            (look,) = self.looker.many(depth, unit_mm, [(start, self.hand == "left")])
+            (look,) = self.looker.many(depth, unit_mm, [Aim(start, self.hand == "left")])
         for _ in range(self.passes - 1):
             if look is None:
                 return None
-            (look,) = self.looker.many(depth, unit_mm, [(look.middle_mm, look.box.mirrored)])
+            (look,) = self.looker.many(depth, unit_mm, [self.looker.after(look)])
         return None if look is None else (look, right)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from numpy import ndarray
 
-from dor3d.predict.look import Look, Looker
+from dor3d.predict.look import Aim, Look, Looker
 from dor3d.predict.predictor import Hand, Predictor
 from dor3d.skeleton import FINGER_JOINTS, WRIST
 
@@ -26,7 +26,7 @@ def hand_length(joints_mm: Float[ndarray, "a 3"]) -> float:
 
 
 def lengths(predictor: Predictor, depth: Num[ndarray, "h w"], unit_mm: float, hand: Hand) -> Float[ndarray, "r"]:
-    """How long a hand in a frame would be were the focal lengths `RATIOS` times as long (mm); NaN where none is seen."""
+    """A hand's length (mm) were the focal lengths `RATIOS` times as long; NaN where none is seen then."""
     looks = [_look(predictor, depth, unit_mm, hand, float(ratio)) for ratio in RATIOS]
     return np.array([np.nan if look is None else hand_length(look.joints_mm) for look in looks])
 
@@ -40,7 +40,7 @@ def _look(predictor: Predictor, depth: Num[ndarray, "h w"], unit_mm: float, hand
     for place in ((x / ratio, y / ratio, z), None):
         at = place or (look.middle_mm if look else None)
         if at is not None:
-            (look,) = looker.many(depth, unit_mm, [(at, hand.handedness == "left")])
+            (look,) = looker.many(depth, unit_mm, [Aim(at, hand.handedness == "left")])
     return look
 
 

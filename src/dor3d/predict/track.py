@@ -13,7 +13,7 @@ from jaxtyping import Float, Num
 from numpy import ndarray
 
 from dor3d.errors import InputError
-from dor3d.predict.look import Look, Place
+from dor3d.predict.look import Aim, Look, Place
 from dor3d.predict.predictor import Hand, Predictor, hand_of
 from dor3d.predict.steady import BoneLengths, CalmFilter
 from dor3d.skeleton import JOINTS
@@ -134,10 +134,13 @@ class Tracker:
 
     def _follow(self, depth: Num[ndarray, "h w"], unit_mm: float, passed: float) -> None:
         """Look at each hand where it should be by now; those that are not there are lost."""
-        places = [(hand.expected(passed), self._is_left(hand)) for hand in self._hands]
+        looker = self.predictor.looker
+        aims = [
+            Aim(hand.expected(passed), self._is_left(hand), looker.after(hand.look).rotation) for hand in self._hands
+        ]
         kept: list[_Followed] = []
         least = min(LOST, self.predictor.least_confidence)
-        for hand, look in zip(self._hands, self.predictor.looker.many(depth, unit_mm, places), strict=True):
+        for hand, look in zip(self._hands, looker.many(depth, unit_mm, aims), strict=True):
             if look is not None and look.confidence >= least and _is_apart(look, kept):
                 hand.see(look, passed)
                 kept.append(hand)

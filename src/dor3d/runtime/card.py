@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dor3d.errors import ModelError
+from dor3d.skeleton import JOINTS
 from dor3d.text import parse_json
 
 FORMAT: Final = 1
@@ -23,6 +24,7 @@ class ModelCard:
         cube_mm: what a crop holds: in-plane side and depth (mm).
         joints: names of the joints, in the order of the output.
         training: free data on how it was made.
+        upright: whether later looks should show it hands that point upwards.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ModelCard:
     cube_mm: tuple[float, float]
     joints: tuple[str, ...]
     training: dict[str, Any] = field(default_factory=dict)
+    upright: bool = False
 
     @classmethod
     def parse(cls, text: str | None, source: str) -> "ModelCard":
@@ -51,6 +54,7 @@ class ModelCard:
                 (float(raw["cube_mm"][0]), float(raw["cube_mm"][1])),
                 tuple(str(joint) for joint in raw["joints"]),
                 dict(raw.get("training") or {}),
+                bool(raw.get("upright", False)),
             )
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
             raise ModelError(f"The metadata of {source} cannot be read", got=repr(error)) from None
@@ -59,6 +63,10 @@ class ModelCard:
         cubes_fit = all(math.isfinite(side) and side > 0 for side in card.cube_mm)
         if card.size < 1 or not cubes_fit or not card.joints or len(set(card.joints)) != len(card.joints):
             raise ModelError(f"The metadata of {source} makes no sense", got=text[:200])
+        if card.upright and card.joints != JOINTS:
+            raise ModelError(
+                f"The metadata of {source} makes no sense", got="upright hands of other joints than the 21"
+            )
         return card
 
 

@@ -183,5 +183,6 @@ def _metadata(net: HandNet, name: str, card: Mapping[str, Any], turns: int) -> d
         "joints": list(config.joints),
         "model": config.to_json(),
         "turns": turns,
+        "upright": config.upright,
         "training": dict(card),
     }

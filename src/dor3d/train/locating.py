@@ -116,7 +116,8 @@ def _frame(said: list[ndarray], batch: RoomBatch, i: int) -> Frame:
     there = batch.there[i].numpy()
     places = batch.hands[i].numpy()[there].astype(np.float64)
     hands = camera.unproject(places[:, :2], places[:, 2]) if len(places) else np.zeros((0, 3))
-    seen = sightings(*said, grid)
+    heat, offset, depth = said
+    seen = sightings(heat, offset, depth, grid)
     return Frame(batch.depth[i, 0].numpy(), camera, hands, batch.asked[i].numpy()[there], seen)
 
 
