@@ -7,13 +7,16 @@ from numpy import ndarray
 from dor3d.data.augment import STRONG, Augmentation, change_box, change_image, generator
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
+from dor3d.geometry.roll import upright_turn
 
+HAND = np.random.default_rng(0).normal((10.0, -20.0, 700.0), 50.0, (21, 3))
+HAND[9] = HAND[0] + (60.0, -60.0, 20.0)  # where the middle finger begins
 BOX = CropBox(Pinhole.preset("nyu"), (10.0, -20.0, 700.0), (300.0, 300.0), 64)
 
 
 def draw(seed: int, epoch: int, index: int, how: Augmentation = STRONG) -> tuple[CropBox, ndarray]:
     rng = generator(seed, epoch, index)
-    return change_box(BOX, how, rng), change_image(np.zeros((64, 64), np.float32), how, rng)
+    return change_box(BOX, how, rng, HAND), change_image(np.zeros((64, 64), np.float32), how, rng)
 
 
 def test_the_same_sample_of_an_epoch_is_always_changed_alike() -> None:
@@ -26,6 +29,16 @@ def test_the_same_sample_of_an_epoch_is_always_changed_alike() -> None:
 def test_nothing_changes_unless_asked_for() -> None:
     box, image = draw(0, 0, 0, Augmentation())
     assert box == BOX and not image.any()
+
+
+def test_hands_point_upwards_as_often_as_asked_for() -> None:
+    turn, _ = upright_turn(HAND, BOX.camera)
+    turns = np.array([draw(0, 0, i, Augmentation(rotation_deg=5.0, upright=0.7))[0].rotation for i in range(300)])
+    upright = np.abs((turns - turn + np.pi) % (2 * np.pi) - np.pi) < 0.65
+    assert 0.6 < upright.mean() < 0.8 and np.abs(turns[~upright]).max() <= np.radians(5.0)
+    assert Augmentation(upright=0.1).room.turned
+    with pytest.raises(InputError, match=r"upright 2\.0"):
+        Augmentation(upright=2.0)
 
 
 def test_changes_stay_in_their_ranges_and_reach_them() -> None:

@@ -83,7 +83,7 @@ def single(frames: DepthSet, row: int, size: int, how: Augmentation, seed: int, 
     sample, rng = frames[row], generator(seed, epoch, index)
     assert sample.center_mm is not None and sample.joints_mm is not None
     x, y, z = sample.center_mm.tolist()
-    box = change_box(CropBox(sample.camera, (x, y, z), CUBE, size, mirrored=sample.left), how, rng)
+    box = change_box(CropBox(sample.camera, (x, y, z), CUBE, size, mirrored=sample.left), how, rng, sample.joints_mm)
     return change_image(box.image(sample.depth_mm), how, rng), box.to_crop(sample.joints_mm)
 
 

@@ -15,6 +15,7 @@ from numpy import ndarray
 from dor3d.data.window import Room
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox
+from dor3d.geometry.roll import told_turn
 
 MOST_SD: Final = 3.0  # a shift beyond it is cut there, so that a window of the frame can hold every crop
 FAR: Final = 1.0  # what the network sees where there is no reading
@@ -26,6 +27,7 @@ class Augmentation:
 
     Attributes:
         rotation_deg: largest turn in the image plane, either way.
+        upright: share of hands that are turned to point upwards, about as well as a first look can tell, instead.
         scale: smallest and largest factor of the cube's in-plane side: above 1 the hand looks smaller.
         shift_mm: standard deviation of the centre's shift along each axis; three of them are the most.
         erase: probability that a rectangle is erased.
@@ -39,13 +41,15 @@ class Augmentation:
     erase: float = 0.0
     erase_share: tuple[float, float] = (0.02, 0.2)
     drop_share: float = 0.0
+    upright: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high:
             raise InputError("Scales must be positive, the smaller first", got=self.scale)
-        if not (0 <= self.erase <= 1 and 0 <= self.drop_share <= 1):
-            raise InputError("Shares must lie in [0, 1]", got=f"erase {self.erase}, drop_share {self.drop_share}")
+        if not all(0 <= share <= 1 for share in (self.erase, self.drop_share, self.upright)):
+            got = f"erase {self.erase}, drop_share {self.drop_share}, upright {self.upright}"
+            raise InputError("Shares must lie in [0, 1]", got=got)
         if not 0 < self.erase_share[0] <= self.erase_share[1] <= 1:
             raise InputError("The erased share must lie in (0, 1], the smaller first", got=self.erase_share)
         if self.shift_mm < 0 or self.rotation_deg < 0:
@@ -54,7 +58,7 @@ class Augmentation:
     @property
     def room(self) -> Room:
         """What a window must hold for every crop that this can ask for."""
-        return Room(self.scale[1], MOST_SD * self.shift_mm, self.rotation_deg > 0)
+        return Room(self.scale[1], MOST_SD * self.shift_mm, max(self.rotation_deg, self.upright) > 0)
 
 
 STRONG: Final = Augmentation(180.0, (0.8, 1.2), 8.0, erase=0.5, drop_share=0.15)
@@ -65,11 +69,20 @@ def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch, index))))
 
 
-def change_box(box: CropBox, how: Augmentation, rng: np.random.Generator) -> CropBox:
-    """The box turned, scaled and shifted; draws the same number of values whatever the ranges are."""
+def change_box(box: CropBox, how: Augmentation, rng: np.random.Generator, joints_mm: Float[ndarray, "a 3"]) -> CropBox:
+    """The box turned, scaled and shifted; draws the same number of values whatever the ranges are.
+
+    Args:
+        box: that is changed.
+        how: and by how much.
+        rng: of this sample.
+        joints_mm: of the hand; those of `dor3d.skeleton.JOINTS` where hands are to point upwards.
+    """
     turn = math.radians(rng.uniform(-how.rotation_deg, how.rotation_deg))
     scale = rng.uniform(*how.scale)
     x, y, z = (how.shift_mm * np.clip(rng.standard_normal(3), -MOST_SD, MOST_SD)).tolist()
+    if how.upright and rng.random() < how.upright:
+        turn = told_turn(joints_mm, box.camera, rng)
     return box.augmented(rotation=turn, scale=scale, shift_mm=(x, y, z))
 
 

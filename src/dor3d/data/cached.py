@@ -20,6 +20,7 @@ from dor3d.data.batch import Batch
 from dor3d.data.cache import Cache, Windows
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox
+from dor3d.skeleton import JOINTS
 
 
 class WindowBatch(NamedTuple):
@@ -134,6 +135,8 @@ class CachedHands:
         self.indices = range(len(cache)) if indices is None else indices
         self.length: int | None = len(self.indices)
         self._columns = _columns(cache, names)
+        if how.upright and (tuple(names) or cache.info.joints) != JOINTS:
+            raise InputError("Which way a hand points is told by the 21 joints", got=f"{len(self._columns)} joints")
 
     def batch(self, epoch: int, indices: Sequence[int]) -> WindowBatch:
         """Some crops of an epoch. Raises InputError for a window that is damaged."""
@@ -142,7 +145,7 @@ class CachedHands:
         boxes, lost = [], []
         for place, index in enumerate(own):
             rng = generator(self.seed, epoch, index)
-            boxes.append(change_box(self._box(windows, place), self.how, rng))
+            boxes.append(change_box(self._box(windows, place), self.how, rng, windows.joints_mm[place, self._columns]))
             lost.append(lost_pixels(self.size, self.how, rng))
         return _pack(windows, boxes, np.stack(lost), windows.joints_mm[:, self._columns])
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from numpy import ndarray
 from dor3d.errors import InputError
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
-from dor3d.geometry.roll import upright_turn
+from dor3d.geometry.roll import told_turn
 from dor3d.hand.empty import draw_empty
 from dor3d.hand.scene import Scene, mirrored, read_crop, read_frame, rolled
 from dor3d.hand.stage import SceneConfig, draw_scene
@@ -24,9 +24,6 @@ from dor3d.skeleton import JOINTS
 
 if TYPE_CHECKING:
     from dor3d.data.batch import Batch, Kind
-
-_PALM_MM: Final = 90.0
-_TURN_SD: Final = 0.17  # rad: how well a first look tells the roll of a palm that is seen at its full length
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,7 @@ class SyntheticHands:
         scene = mirrored(scene) if is_left else scene
         center = center_of_joints(scene.joints_mm)
         if config.upright > 0 and rng.random() < config.upright:
-            turn, length = upright_turn(scene.joints_mm, scene.camera)
-            unsure = _TURN_SD / max(length / _PALM_MM, _TURN_SD / np.pi)
-            scene = rolled(scene, center, turn + rng.normal(0.0, unsure))
+            scene = rolled(scene, center, told_turn(scene.joints_mm, scene.camera, rng))
         box = self._box(rng, scene, center)
         return rng, scene, box, "left" if is_left else "right"
 
