@@ -136,7 +136,11 @@ class CachedHands:
         self.length: int | None = len(self.indices)
         self._columns = _columns(cache, names)
         if how.upright and (tuple(names) or cache.info.joints) != JOINTS:
-            raise InputError("Which way a hand points is told by the 21 joints", got=f"{len(self._columns)} joints")
+            raise InputError(
+                "Which way a hand points is told by the 21 joints",
+                got=f"{len(self._columns)} joints",
+                fix="Train with --data.upright 0.",
+            )
 
     def batch(self, epoch: int, indices: Sequence[int]) -> WindowBatch:
         """Some crops of an epoch. Raises InputError for a window that is damaged."""

@@ -116,7 +116,11 @@ class ModelConfig:
             if getattr(self, name) not in get_args(kind):
                 raise ModelError(f"Unknown {name}", got=getattr(self, name), expected=" or ".join(get_args(kind)))
         if self.upright and self.joints != JOINTS:
-            raise ModelError("Which way a hand points is told by the 21 joints", got=f"{len(self.joints)} joints")
+            raise ModelError(
+                "Which way a hand points is told by the 21 joints",
+                got=f"{len(self.joints)} joints",
+                fix="Train with --model.upright false.",
+            )
         if self.anchors < 1:
             raise ModelError("A cell needs anchors", got=self.anchors, expected="1 or more along each side")
         if self.neck < 1:

@@ -79,10 +79,14 @@ def synth_compact() -> TrainConfig:
 
 @recipe("synth-wide")
 def synth_wide() -> TrainConfig:
-    """The small network on scenes of real use, where it also tells left hands, crops without one, and its errors."""
+    """The small network on scenes of real use, where it also tells left hands, crops without one, and its errors.
+
+    Most hands point upwards, as later looks show them.
+    """
     config = synth_compact()
-    data = {"kind": "synthetic", "scenes": "wide", "left": 0.15, "empty": 0.15}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, kinds=True, errors=True), data=data)
+    data = {"kind": "synthetic", "scenes": "wide", "left": 0.15, "empty": 0.15, "upright": 0.75}
+    model = dataclasses.replace(config.model, kinds=True, errors=True, upright=True)
+    return dataclasses.replace(config, model=model, data=data)
 
 
 @recipe("synth-resnet50")
@@ -131,7 +135,7 @@ def folder() -> TrainConfig:
     All frames show hands: what it knows of crops without one stays as it is.
     """
     config = dataclasses.replace(synth_wide(), kind_weight=0.0)
-    data = {**_set_data("folder", held_out=0.1), "rotation_deg": 45.0}
+    data = {**_set_data("folder", held_out=0.1), "rotation_deg": 45.0, "upright": 0.5}
     return dataclasses.replace(config, data=data, epochs=30, lr=4e-4, matrix_lr=0.01, warmup=100)
 
 
