@@ -1,9 +1,10 @@
 """What `confidence` tells: hands that are there, hands that are not, and joints that are far off, in whole frames.
 
-    python benchmarks/confidence.py [--model NAME|FILE] [--locator auto|rule|FILE] [--frames 512]
+    python benchmarks/confidence.py [--model NAME|FILE] [--locator auto|rule|FILE] [--frames 512] [--people]
 
 Rooms as in the frozen set `rooms`, of another seed and at their cameras' full resolution, with none, one or two hands,
-among them hands that are cut off, hidden, or hold something. What is found counts as a hand's if their middles are
+among them hands that are cut off, hidden, or hold something; --people: in which people have faces and others stand
+around. What is found counts as a hand's if their middles are
 within 100 mm. A line for each confidence from which a hand is believed: how many of the hands with at least five joints
 in sight are found, how many frames show a hand that is none, and how far off the joints of the believed ones are.
 """
@@ -16,6 +17,7 @@ import numpy as np
 
 from dor3d.data.rooms import LEAST_SEEN
 from dor3d.data.synthetic import generator
+from dor3d.data.testsets import ROOMS
 from dor3d.geometry.crop import center_of_joints
 from dor3d.hand.room import HandTruth, Room, RoomConfig, draw_room
 from dor3d.hand.scene import read_frame
@@ -50,9 +52,10 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--locator", default="auto")
     parser.add_argument("--frames", type=int, default=512)
+    parser.add_argument("--people", action="store_true")
     args = parser.parse_args()
     model, finder, said, asked = OnnxModel(args.model, 1), make_finder(args.locator, 1), [], 0
-    for number, (room, depth) in enumerate(frames(args.frames)):
+    for number, (room, depth) in enumerate(frames(args.frames, RoomConfig() if args.people else ROOMS)):
         asked += sum(hand.seen >= LEAST_SEEN for hand in room.hands)
         found = Predictor(model, room.scene.camera, locator=finder, least_confidence=0.0)(depth) if depth.any() else []
         said += [judge(number, hand, room.hands) for hand in found]
@@ -69,11 +72,11 @@ def main() -> None:
     print(f"\nrank correlation of confidence and error: {np.corrcoef(ranks.T)[0, 1]:.2f}")
 
 
-def frames(count: int) -> Iterator[tuple[Room, np.ndarray]]:
+def frames(count: int, config: RoomConfig) -> Iterator[tuple[Room, np.ndarray]]:
     """Rooms and their readings (mm, 0: none)."""
     for index in range(count):
         rng = generator(_SEED, index)
-        room = draw_room(rng, RoomConfig())
+        room = draw_room(rng, config)
         yield room, read_frame(room.scene, rng)
 
 

@@ -138,7 +138,7 @@ def test_the_turn_stays_where_it_is_nearly_right_or_cannot_be_told() -> None:
 
 
 def test_networks_of_other_joints_know_no_upright_hands() -> None:
-    with pytest.raises(ModelError, match="told by the 21 joints; got 2 joints. Train with --model.upright false"):
+    with pytest.raises(ModelError, match=r"told by the 21 joints; got 2 joints\. Train with --model.upright false"):
         ModelConfig(joints=("a", "b"), upright=True)
     text = '{"format": 1, "name": "x", "size": 32, "cube_mm": [1, 1], "joints": ["a"], "upright": true}'
     with pytest.raises(ModelError, match="makes no sense; got upright hands of other joints"):

@@ -19,7 +19,7 @@ from dor3d.data.rooms import Rooms
 from dor3d.data.sample import DepthSet
 from dor3d.data.sets import SETS, open_set
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
-from dor3d.data.testsets import HARD_VALIDATION_SEED, VALIDATION_SEED, clear_config, hard
+from dor3d.data.testsets import HARD_VALIDATION_SEED, VALIDATION_SEED, clear_config, hard_config
 from dor3d.errors import InputError
 from dor3d.hand.room import RoomConfig
 from dor3d.hand.stage import WIDE, SceneConfig
@@ -100,7 +100,8 @@ def _synthetic(options: dict[str, Any], shape: CropShape, seed: int) -> tuple[So
     )
     _check_rest(options, "synthetic", SceneConfig, SyntheticConfig)
     if scenes == "wide":
-        return SyntheticHands(config, seed), hard(shape.size, shape.cube_mm, HARD_VALIDATION_SEED)
+        held_out = dataclasses.replace(hard_config(shape.size, shape.cube_mm), upright=config.upright)
+        return SyntheticHands(config, seed), SyntheticHands(held_out, HARD_VALIDATION_SEED)
     return SyntheticHands(config, seed), SyntheticHands(clear_config(shape.size, shape.cube_mm), VALIDATION_SEED)
 
 

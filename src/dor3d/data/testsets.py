@@ -93,10 +93,14 @@ def tracked(poses: Path, size: int = 128, cube_mm: tuple[float, float] = (280.0,
     return TrackedHands(clear_config(size, cube_mm), _TRACKED_SEED, load_tracked_poses(poses))
 
 
-def hard(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0), seed: int = _HARD_SEED) -> SyntheticHands:
+def hard(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> SyntheticHands:
     """The test set `hard` for a network of this input; its first `HARD_COUNT` samples are the set."""
-    scenes = SyntheticConfig(scene=HARD, center_sd_mm=10.0, rough_center=0.0, size=size, cube_mm=cube_mm)
-    return SyntheticHands(scenes, seed)
+    return SyntheticHands(hard_config(size, cube_mm), _HARD_SEED)
+
+
+def hard_config(size: int, cube_mm: tuple[float, float]) -> SyntheticConfig:
+    """What `hard` is drawn from, seen by a network of this input."""
+    return SyntheticConfig(scene=HARD, center_sd_mm=10.0, rough_center=0.0, size=size, cube_mm=cube_mm)
 
 
 def rooms() -> Rooms:

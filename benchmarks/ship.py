@@ -1,0 +1,52 @@
+"""From a finished run to what ships: the ONNX file, with its card, and the checkpoint that others go on from.
+
+    python benchmarks/ship.py RUN compact --before 1721600 [--calibrate 2048]
+    python benchmarks/ship.py RUN locator
+
+A network that reads joints goes to src/dor3d/weights/NAME.onnx and checkpoints/NAME (half precision; --before: samples
+that it had seen before this run), a locator to src/dor3d/weights/find/NAME.onnx.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import dor3d
+from dor3d.model.checkpoint import load_model, read_config, save_model
+from dor3d.runtime.export import export_onnx
+from dor3d.runtime.export_locator import export_locator
+from dor3d.train.config import TrainConfig
+from dor3d.train.temperature import fit_temperatures
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Export, calibrate, save, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--before", type=int, default=0)
+    parser.add_argument("--calibrate", type=int, default=2048)
+    args = parser.parse_args()
+    config = TrainConfig.from_json(read_config(args.run))
+    samples = args.before + config.samples
+    card = {"data": "synthetic", "samples": samples, "licence": "Apache-2.0", "version": dor3d.__version__}
+    weights = ROOT / "src" / "dor3d" / "weights"
+    if config.task == "locate":
+        share = export_locator(args.run, weights / "find" / f"{args.name}.onnx", name=args.name, card=card)
+        print(f"{args.name}: {samples:,} frames; {share:.0%} as far from torch's as it may be")
+        return
+    told = fit_temperatures(args.run, args.calibrate)
+    net = load_model(args.run)
+    net.config = dataclasses.replace(net.config, upright=float(config.data.get("upright", 0.0)) > 0)
+    off = export_onnx(net, weights / f"{args.name}.onnx", name=args.name, card=card, sigma_scale=told.factors)
+    halves = {name: t.half() if t.dim() > 1 else t for name, t in net.state_dict().items()}
+    save_model(ROOT / "checkpoints" / args.name, net, halves)
+    print(
+        f"{args.name}: {samples:,} samples; joints {off:.3f} mm from torch's; sigma times {told.factors}: {told.within}"
+    )
+
+
+if __name__ == "__main__":
+    main()
