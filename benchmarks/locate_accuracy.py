@@ -56,10 +56,10 @@ def main() -> None:
         print(line(least, frames, total))
     print(f"\n| joints in sight | hands | found, from {_SHOWN:g} of confidence on |\n|---|---|---|")
     for low, high in itertools.pairwise(_JOINTS):
-        hits = [hit for frame in frames for hit, joints in zip(hits_of(frame), frame[2]) if low <= joints < high]
-        print(
-            f"| {low} to {high - 1} | {len(hits)} | {np.mean(hits):.1%} |" if hits else f"| {low} to {high - 1} | 0 | |"
-        )
+        some = [zip(hits_of(frame), frame[2], strict=True) for frame in frames]
+        hits = [hit for pairs in some for hit, joints in pairs if low <= joints < high]
+        share = f"{np.mean(hits):.1%}" if hits else ""
+        print(f"| {low} to {high - 1} | {len(hits)} | {share} |")
 
 
 def hits_of(frame: Judged) -> list[bool]:
