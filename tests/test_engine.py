@@ -87,7 +87,9 @@ def test_two_processes_train_as_one(backbone: str, more: tuple[str, ...], mine: 
     assert done.stdout.count("step 12") == 1  # one of them speaks
     first, second = (read_tensors(tmp_path / name / WEIGHTS)[0] for name in ("one", "two"))
     for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-4)
+        # a constant before a softmax changes nothing: its gradient is rounding alone, which Adam makes a step of
+        if name != "errors.weights.bias":
+            torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-5)
     lines = [(tmp_path / name / "metrics.jsonl").read_text().count("\n") for name in ("one", "two")]
     assert lines[0] == lines[1]
 
