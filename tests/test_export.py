@@ -1,6 +1,7 @@
 """Export: one ONNX file that says what it is and agrees with the network that it came from."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
 from dor3d.model.network import HandNet, Head, ModelConfig
 from dor3d.model.prediction import Prediction
-from dor3d.model.turns import Turned, turned, with_turns
+from dor3d.model.turns import STEP, Turned, with_turns
 from dor3d.runtime import export
 from dor3d.runtime.export import export_onnx, made_up_crops
 
@@ -122,7 +123,7 @@ def test_weights_beyond_half_precision_stay_whole(tmp_path: Path) -> None:
     assert wide == {"net.head.conv_x.weight"} and onnx.TensorProto.FLOAT16 in kinds.values()
 
 
-@pytest.mark.parametrize("turns", [1, 2, 4])
+@pytest.mark.parametrize("turns", [1, 3, 5])
 @pytest.mark.parametrize("kinds", [False, True])
 def test_a_file_may_look_at_turned_crops(turns: int, kinds: bool, tmp_path: Path) -> None:
     net = trained(head="offset", kinds=kinds)
@@ -137,31 +138,58 @@ def test_a_file_may_look_at_turned_crops(turns: int, kinds: bool, tmp_path: Path
 
 
 def test_convention_turned_crops_are_turned_back() -> None:
-    """A pixel found in a turned crop is where it was, and what spreads along one axis still does."""
+    """A disc found in a turned crop is where it was, and what spreads along one axis still does."""
 
-    class Pixel(HandNet):
+    class Disc(HandNet):
         def __init__(self) -> None:
             torch.nn.Module.__init__(self)
-            self.config = ModelConfig(size=32)
+            self.config, self.seen = ModelConfig(size=64), torch.empty(0)
 
         def forward(self, crop: torch.Tensor) -> Prediction:
-            rows, columns = (crop[:, 0] < 0).nonzero()[:, 1:].T
-            depth = crop.amin((1, 2, 3))
-            points = torch.stack([columns + 0.5, rows + 0.5, depth], -1)[:, None]
-            spread = (crop[:, 0].diff(dim=2).abs().sum((1, 2)), crop[:, 0].diff(dim=1).abs().sum((1, 2)), depth + 2)
-            return Prediction(points, torch.stack(spread, -1)[:, None])
+            self.seen = crop
+            there = (crop[:, 0] < 0).float()
+            steps = torch.arange(64) + 0.5
+            p, q = (there * steps).sum((1, 2)), (there * steps[:, None]).sum((1, 2))
+            count = there.sum((1, 2))
+            points = torch.stack([p / count, q / count, crop.amin((1, 2, 3))], -1)[:, None]
+            return Prediction(points, torch.ones_like(points) * torch.tensor([3.0, 3.0, 2.0]))
 
-    crop = torch.ones(1, 1, 32, 32)
-    crop[0, 0, 1, 4] = -1
-    crop[0, 0, :, 0] = 0.5  # a step along p alone
-    assert all(torch.equal(turned(crop, k), torch.rot90(crop, k, (2, 3))) for k in range(4))
-    net = Pixel()
-    upright, mean = net(crop), Turned(net, 4)(crop)
-    assert torch.equal(upright.points, mean.points)
-    assert torch.allclose(upright.sigma, mean.sigma)
-    assert upright.points.tolist() == [[[4.5, 1.5, -1.0]]]
+    steps = torch.arange(64) + 0.5
+    crop = torch.where((steps - 40.5).square() + (steps[:, None] - 20.5).square() < 36, -1.0, 0.5)[None, None]
+    net = Disc()
+    for turns in (3, 5):
+        mean = Turned(net, turns)(crop)
+        assert (mean.points[0, 0] - torch.tensor([40.5, 20.5, -1.0])).abs().max() < 0.1
+        assert (mean.sigma[0, 0] - torch.tensor([3.0, 3.0, 2.0])).abs().max() < 0.05
+        middle = turns // 2
+        assert torch.equal(net.seen[middle], crop[0]) and (net.seen[0] == 1).any()  # beyond the crop there is nothing
+        first, last = net.seen[0, 0] < 0, net.seen[-1, 0] < 0
+        angles = [
+            torch.atan2((steps[:, None] * m).sum() / m.sum() - 32, (steps * m).sum() / m.sum() - 32)
+            for m in (first, last)
+        ]
+        assert (angles[1] - angles[0]).item() == pytest.approx(STEP * (turns - 1), abs=0.03)  # from x towards y
+
+
+def test_the_spread_between_turns_is_in_sigma() -> None:
+    """Who sees the same in every turned crop is turned back to three places."""
+
+    class Same(HandNet):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.config = ModelConfig(size=64)
+
+        def forward(self, crop: torch.Tensor) -> Prediction:
+            points = torch.tensor([50.0, 32.0, 1.0]).expand(len(crop), 1, 3)
+            return Prediction(points, torch.ones_like(points))
+
+    said = Turned(Same(), 3)(torch.ones(2, 1, 64, 64))
+    along, across = 18 * (1 - math.cos(STEP)), 18 * math.sin(STEP)
+    expected = [(1 + 2 / 9 * along**2) ** 0.5, (1 + 2 / 3 * across**2) ** 0.5, 1.0]
+    assert said.sigma[1, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert said.points[1, 0].tolist() == pytest.approx([50 - 2 / 3 * along, 32.0, 1.0])
 
 
 def test_turns_that_there_are_not() -> None:
-    with pytest.raises(ModelError, match="cannot be turned so often; got 3; expected 1 or 2 or 4"):
-        with_turns(trained(head="offset"), 3)
+    with pytest.raises(ModelError, match="cannot be turned so often; got 4; expected 1 or 3 or 5"):
+        with_turns(trained(head="offset"), 4)

@@ -53,7 +53,7 @@ def export_onnx(
         name: the model's name; the file's stem by default.
         card: free data on the training, kept in the file.
         sigma_scale: what standard deviations along x, y and z are multiplied by (`dor3d.train.temperature`).
-        turns: how many quarter turns of the crop the file looks at (`dor3d.model.turns`).
+        turns: how often the file looks at the crop, each time turned (`dor3d.model.turns`).
 
     Raises ModelError when the exported network does not agree with torch's.
     """

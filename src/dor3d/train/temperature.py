@@ -44,7 +44,7 @@ def fit_temperatures(run: Path, count: int, turns: int = 1) -> Temperatures:
     Args:
         run: its folder.
         count: samples at most.
-        turns: how many quarter turns of each crop the network looks at.
+        turns: how often the network looks at each crop, each time turned.
     """
     source = make_sources(TrainConfig.from_json(read_config(run))).validation
     if source is None:

@@ -181,7 +181,7 @@ def export(
     out: Annotated[Path, arg(metavar="FILE")],
     format: Literal["onnx"] = "onnx",
     calibrate: Annotated[int, arg(metavar="N")] = 2048,
-    turns: Literal[1, 2, 4] = 1,
+    turns: Literal[1, 3, 5] = 1,
 ) -> None:
     """Turn a trained run into one file that predicts without the training stack.
 
@@ -190,8 +190,8 @@ def export(
         out: the file to write.
         format: its format.
         calibrate: held-out samples of the run that its standard deviations are fitted to; 0: leave them as they are.
-        turns: quarter turns of each crop that the file looks at and takes the mean of: better joints for so many times
-            the work.
+        turns: how often the file looks at each crop, turned a little further each time, and takes the mean: better
+            joints for so many times the work.
     """
     from dor3d.model.checkpoint import read_config
 
