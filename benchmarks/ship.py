@@ -1,10 +1,12 @@
 """From a finished run to what ships: the ONNX file, with its card, and the checkpoint that others go on from.
 
     python benchmarks/ship.py RUN compact --before 1721600 [--calibrate 2048]
+    python benchmarks/ship.py RUN accurate --before 1721600 --turns 5
     python benchmarks/ship.py RUN locator
 
 A network that reads joints goes to src/dor3d/weights/NAME.onnx and checkpoints/NAME (half precision; --before: samples
-that it had seen before this run), a locator to src/dor3d/weights/find/NAME.onnx.
+that it had seen before this run; one that looks several times is the same network, and has no checkpoint of its own), a
+locator to src/dor3d/weights/find/NAME.onnx.
 """
 
 import argparse
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--before", type=int, default=0)
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--calibrate", type=int, default=2048)
     args = parser.parse_args()
     config = TrainConfig.from_json(read_config(args.run))
@@ -37,12 +40,14 @@ def main() -> None:
         share = export_locator(args.run, weights / "find" / f"{args.name}.onnx", name=args.name, card=card)
         print(f"{args.name}: {samples:,} frames; {share:.0%} as far from torch's as it may be")
         return
-    told = fit_temperatures(args.run, args.calibrate)
+    told = fit_temperatures(args.run, args.calibrate, args.turns)
     net = load_model(args.run)
     net.config = dataclasses.replace(net.config, upright=float(config.data.get("upright", 0.0)) > 0)
-    off = export_onnx(net, weights / f"{args.name}.onnx", name=args.name, card=card, sigma_scale=told.factors)
+    out = weights / f"{args.name}.onnx"
+    off = export_onnx(net, out, name=args.name, card=card, sigma_scale=told.factors, turns=args.turns)
     halves = {name: t.half() if t.dim() > 1 else t for name, t in net.state_dict().items()}
-    save_model(ROOT / "checkpoints" / args.name, net, halves)
+    if args.turns == 1:
+        save_model(ROOT / "checkpoints" / args.name, net, halves)
     print(
         f"{args.name}: {samples:,} samples; joints {off:.3f} mm from torch's; sigma times {told.factors}: {told.within}"
     )

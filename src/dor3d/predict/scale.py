@@ -17,6 +17,7 @@ from dor3d.predict.predictor import Hand, Predictor
 from dor3d.skeleton import FINGER_JOINTS, WRIST
 
 RATIOS: Final = np.geomspace(0.5, 2.0, 11)  # of focal lengths
+_TELLS: Final = 1.1
 _WAY: Final = [WRIST, *FINGER_JOINTS["middle"]]
 
 
@@ -57,4 +58,6 @@ def focal_ratio(told_mm: Float[ndarray, "n r"], hand_mm: float) -> float | None:
     ratios, curve = RATIOS[seen], np.nanmedian(told_mm[:, seen], 0)
     # the longer focal lengths are, the shorter is a hand; below the longest one it no longer fits into its crop
     ratios, curve = ratios[curve.argmax() :], np.minimum.accumulate(curve[curve.argmax() :])
+    if curve[0] < _TELLS * curve[-1]:  # whatever the camera, hands are as long
+        return float(curve[0] / hand_mm)
     return float(np.exp(np.interp(np.log(hand_mm), np.log(curve[::-1]), np.log(ratios[::-1]))))
