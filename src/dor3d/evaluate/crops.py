@@ -14,7 +14,7 @@ from dor3d.errors import InputError
 from dor3d.evaluate.run import CroppedFrames, open_centers
 from dor3d.geometry import CropBox
 from dor3d.hand.scene import read_crop
-from dor3d.predict.look import Look, Looker
+from dor3d.predict.look import box_after
 from dor3d.runtime.onnx import CropModel, CropOutput
 from dor3d.skeleton import JOINTS
 
@@ -116,7 +116,8 @@ def _looked_at(model: CropModel, source: SyntheticHands, rows: range, looks: int
     crops = rendered_crops(source, rows)
     found = found_in(model, crops)
     for look in range(1, looks):
-        boxes = [_box_after(model, box, joints) for box, joints in zip(crops.boxes, found.predicted_mm, strict=True)]
+        pairs = zip(crops.boxes, found.predicted_mm, strict=True)
+        boxes = [box_after(box, joints, upright=model.card.upright) for box, joints in pairs]
         images, points = [], []
         for index, box in zip(rows, boxes, strict=True):
             rng, scene, _ = source.draw(index)
@@ -126,8 +127,3 @@ def _looked_at(model: CropModel, source: SyntheticHands, rows: range, looks: int
         crops = Crops(np.array(images), np.array(points), boxes)
         found = found_in(model, crops)
     return found
-
-
-def _box_after(model: CropModel, box: CropBox, joints_mm: Float[ndarray, "a 3"]) -> CropBox:
-    looker = Looker(model, box.camera, box.cube_mm)
-    return looker.box(looker.after(Look(box, joints_mm, np.zeros(len(joints_mm)), 1.0, None)))

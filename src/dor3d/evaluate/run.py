@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
 from dor3d.geometry import CropBox
 from dor3d.predict.locate import locate
+from dor3d.predict.look import box_after
 from dor3d.runtime.onnx import CropModel, OnnxModel
 from dor3d.text import count_of
 
@@ -144,8 +145,7 @@ def evaluate(
     own = [frames.joints.index(name) for name in joints]
     names, poses, truths = [], [], {}
     for boxes, crops, samples in _batches(source, watch(range(len(frames))), result, skip_bad=skip_bad):
-        points = model(np.stack(crops)[:, None]).points[:, columns]
-        poses += [box.to_camera(p) for box, p in zip(boxes, points, strict=True)]
+        poses += [joints[columns] for joints in _joints(model, boxes, crops, samples)]
         names += [_file_name(sample) for sample in samples]
         truths |= {_file_name(s): s.joints_mm[own] for s in samples if s.joints_mm is not None}
     if not poses:
@@ -161,6 +161,23 @@ def evaluate(
         result.score = _score(frames, joints, source.cube_mm, out)
         write_whole(out / "score.json", json.dumps(report(result), indent=1) + "\n")
     return result
+
+
+def _joints(
+    model: CropModel, boxes: Sequence[CropBox], crops: Sequence[ndarray], samples: Sequence[Sample]
+) -> list[Float[ndarray, "a 3"]]:
+    """What a model sees in crops (mm, camera frame); one that knows hands upright looks again, as in `Predictor`."""
+    found = _seen(model, boxes, crops)
+    if not model.card.upright:
+        return found
+    again = [box_after(box, joints, upright=True) for box, joints in zip(boxes, found, strict=True)]
+    crops = [box.image(sample.depth_mm) for box, sample in zip(again, samples, strict=True)]
+    return _seen(model, again, crops)
+
+
+def _seen(model: CropModel, boxes: Sequence[CropBox], crops: Sequence[ndarray]) -> list[Float[ndarray, "a 3"]]:
+    points = model(np.stack(crops)[:, None]).points
+    return [box.to_camera(p) for box, p in zip(boxes, points, strict=True)]
 
 
 def report(result: Evaluation) -> dict[str, Any]:
@@ -228,6 +245,7 @@ def _notes(model: CropModel, frames: DepthSet, source: CroppedFrames) -> dict[st
         "centers": source.centers.name,
         "uses_truth": source.centers.uses_truth,
         "cube_mm": list(source.cube_mm),
+        "looks": 2 if model.card.upright else 1,
     }
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -61,9 +62,8 @@ class Look(NamedTuple):
 
     @property
     def middle_mm(self) -> Place:
-        """Where the next crop is centred, never too near to the camera."""
-        x, y, z = center_of_joints(self.joints_mm).tolist()
-        return x, y, max(z, _NEAREST_MM)
+        """Where the next crop is centred."""
+        return _middle(self.joints_mm)
 
 
 class Looker:
@@ -102,17 +102,9 @@ class Looker:
         return looks
 
     def after(self, look: Look) -> Aim:
-        """Centred on what was seen, and turned so that the hand points upwards if that is what the network knows best.
-
-        The turn stays as it is where it is nearly right, so that a still hand's crop is still, and where the hand
-        points at the camera or away.
-        """
-        turn = look.box.rotation
-        if self.model.card.upright:
-            upright, length = upright_turn(look.joints_mm, self.camera)
-            if length > _SHORT_MM and abs(math.remainder(upright - turn, math.tau)) > _NEARLY:
-                turn = upright
-        return Aim(look.middle_mm, look.box.mirrored, turn)
+        """Where the next look is; see `box_after`."""
+        box = box_after(look.box, look.joints_mm, upright=self.model.card.upright)
+        return Aim(box.center_mm, box.mirrored, box.rotation)
 
     def box(self, aim: Aim) -> CropBox:
         """The crop that an aim is."""
@@ -129,6 +121,31 @@ class Looker:
         kinds = [None] * len(boxes) if output.kind is None else output.kind
         parts = zip(boxes, output.points, output.sigma, kinds, strict=True)
         return [_look(box, points, sigma, kind) for box, points, sigma, kind in parts]
+
+
+def box_after(box: CropBox, joints_mm: Float[ndarray, "a 3"], *, upright: bool) -> CropBox:
+    """The crop of the next look: centred on what was seen, and turned so that the hand points upwards.
+
+    The turn stays as it is where it is nearly right, so that a still hand's crop is still, and where the hand points at
+    the camera or away.
+
+    Args:
+        box: of this look.
+        joints_mm: that it saw, camera frame.
+        upright: whether the network wants it so; of others crops are never turned.
+    """
+    turn = box.rotation
+    if upright:
+        wanted, length = upright_turn(joints_mm, box.camera)
+        if length > _SHORT_MM and abs(math.remainder(wanted - turn, math.tau)) > _NEARLY:
+            turn = wanted
+    return replace(box, center_mm=_middle(joints_mm), rotation=turn)
+
+
+def _middle(joints_mm: Float[ndarray, "a 3"]) -> Place:
+    """Of a hand, never too near to the camera."""
+    x, y, z = center_of_joints(joints_mm).tolist()
+    return x, y, max(z, _NEAREST_MM)
 
 
 def _look(
