@@ -123,7 +123,7 @@ def test_second_looks_are_upright_for_networks_that_know_hands_so(upright: bool)
     assert (np.abs(second - expected) < 0.05).mean() > 0.97
 
 
-def test_the_turn_stays_where_it_is_nearly_right_or_cannot_be_told() -> None:
+def test_the_turn_stays_where_it_cannot_be_told() -> None:
     looker = Looker(Drawn(upright=True), CAMERA, CUBE)
 
     def after(way: tuple[float, float, float], rotation: float) -> float:
@@ -132,7 +132,7 @@ def test_the_turn_stays_where_it_is_nearly_right_or_cannot_be_told() -> None:
         box = CropBox(CAMERA, (0.0, 0.0, 500.0), CUBE, SIZE, rotation)
         return looker.after(Look(box, joints, np.ones(21), 1.0, None)).rotation
 
-    assert after((0.0, -80.0, 0.0), 0.1) == 0.1 and after((0.0, -80.0, 0.0), 0.3) == pytest.approx(0.0, abs=0.02)
+    assert after((0.0, -80.0, 0.0), 0.3) == pytest.approx(0.0, abs=0.02)
     assert after((5.0, 5.0, -80.0), 0.3) == 0.3  # it points at the camera
     assert apart(after((80.0, 0.0, 0.0), 0.0), UP) < 0.1
 

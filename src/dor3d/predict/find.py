@@ -44,11 +44,11 @@ class LearnedFinder:
 
     Args:
         locator: the network.
-        least: confidence of a hand.
+        least: confidence of a place worth a look.
         most: hands.
     """
 
-    def __init__(self, locator: OnnxLocator, least: float = 0.3, most: int = 2) -> None:
+    def __init__(self, locator: OnnxLocator, least: float = 0.1, most: int = 2) -> None:
         self.locator, self.least, self.most = locator, least, most
 
     def __call__(self, depth: Num[ndarray, "h w"], camera: Pinhole, unit_mm: float) -> list[Sighting]:

@@ -1,6 +1,5 @@
 """One look of a network at a place in a frame: a crop, its joints, and what else the network says of it."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,6 @@ from dor3d.runtime.onnx import CropModel, CropOutput
 Place = tuple[float, float, float]
 _HALF_SURE_MM: Final = 15.0  # mean standard deviation at which the confidence is one half
 _SHORT_MM: Final = 15.0  # of a palm in the image plane, which then tells no roll
-_NEARLY: Final = 0.15  # rad
 _NEAREST_MM: Final = 20.0  # no joint and no crop's centre is nearer to the camera
 _LEAST_SURFACE: Final = 0.005  # share of a crop that must show something inside the cube
 
@@ -79,9 +77,9 @@ class Looker:
         self.model, self.camera, self.cube_mm = model, camera, cube_mm
         self.network_s = 0.0  # time spent in the network so far
 
-    def both(self, depth: Num[ndarray, "h w"], unit_mm: float, center: Place) -> tuple[Look, Look] | None:
-        """A look for a right hand and one for a left hand at one place; None where it shows nothing."""
-        boxes = [self.box(Aim(center, mirrored)) for mirrored in (False, True)]
+    def both(self, depth: Num[ndarray, "h w"], unit_mm: float, aim: Aim) -> tuple[Look, Look] | None:
+        """A look for a right hand and one for a left hand, whichever the aim says; None where it shows nothing."""
+        boxes = [self.box(aim._replace(mirrored=mirrored)) for mirrored in (False, True)]
         crop = boxes[0].image(depth, unit_mm)
         if not shows_something(crop):
             return None
@@ -126,8 +124,7 @@ class Looker:
 def box_after(box: CropBox, joints_mm: Float[ndarray, "a 3"], *, upright: bool) -> CropBox:
     """The crop of the next look: centred on what was seen, and turned so that the hand points upwards.
 
-    The turn stays as it is where it is nearly right, so that a still hand's crop is still, and where the hand points at
-    the camera or away.
+    The turn stays as it is where the hand points at the camera or away.
 
     Args:
         box: of this look.
@@ -137,7 +134,7 @@ def box_after(box: CropBox, joints_mm: Float[ndarray, "a 3"], *, upright: bool) 
     turn = box.rotation
     if upright:
         wanted, length = upright_turn(joints_mm, box.camera)
-        if length > _SHORT_MM and abs(math.remainder(wanted - turn, math.tau)) > _NEARLY:
+        if length > _SHORT_MM:
             turn = wanted
     return replace(box, center_mm=_middle(joints_mm), rotation=turn)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -19,8 +19,9 @@ from dor3d.predict.sights import Sighting, probability
 from dor3d.runtime.onnx import CropModel, OnnxModel
 
 Side = Literal["auto", "left", "right"]
-BELIEVED: Final = 0.35  # confidence of a hand that was looked for (docs/own-camera.md has what it costs)
+BELIEVED: Final = 0.5  # confidence of a hand that was looked for (docs/own-camera.md has what it costs)
 _SPREAD: Final = 8.0  # log-odds of a side for each of its spreads that the other side's is larger by
+_TINY: Final = 1e-9
 _SUREST: Final = 6.0  # log-odds of a side
 
 
@@ -31,7 +32,8 @@ class Hand:
     Attributes:
         handedness: "left" or "right".
         handedness_confidence: that it is that one, 0.5 for a guess; 1 where the user said it.
-        confidence: 0 to 1, that there is a hand and that its joints are right; falls with the mean of `std_mm`.
+        confidence: 0 to 1, that there is a hand and that its joints are right; falls with the mean of `std_mm`, and
+            where hands were looked for with the locator's own doubts.
         center_mm: centre of the crop that the joints were read from (3), camera frame.
         joints_mm: [A, 3] in the camera frame, in the order of the model's joints.
         joints_px: [A, 2] where these project in the frame.
@@ -132,8 +134,12 @@ class Predictor:
             point_in_frame(center_mm, self.camera, depth.shape)
             seen = self.look(depth, unit, (float(center_mm[0]), float(center_mm[1]), float(center_mm[2])))
             return [] if seen is None else [hand_of(*seen)]
-        looks = [self.look(depth, unit, where.center_mm) for where in self.find(depth, unit)]
-        return [hand_of(*one) for one in looks if one is not None and one[0].confidence >= self.least_confidence]
+        hands = []
+        for where in self.find(depth, unit):
+            seen = self.look(depth, unit, where.center_mm)
+            if seen is not None and (sure := belief(where, seen[0])) >= self.least_confidence:
+                hands.append(replace(hand_of(*seen), confidence=sure))
+        return hands
 
     def checked(self, depth: Num[ndarray, "h w"]) -> float:
         """Millimetres per unit of a frame; raises FrameError or CameraError for one that cannot be used."""
@@ -145,7 +151,7 @@ class Predictor:
         return self.finder(depth, self.camera, unit_mm)
 
     def look(self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place) -> tuple[Look, float] | None:
-        """Look `passes` times, from this centre on; returns the last look and the log-odds of a right hand.
+        """Look `passes` times, from this centre on; returns the last look, and the log-odds of a right hand in all.
 
         None where there is nothing to be seen.
 
@@ -154,19 +160,20 @@ class Predictor:
             unit_mm: millimetres per unit.
             start: where the first crop is centred.
         """
-        if self.hand == "auto":
-            pair = self.looker.both(depth, unit_mm, start)
-            if pair is None:
-                return None
-            right = right_of(pair)
-            look = pair[0] if right >= 0 else pair[1]
-        else:
-            right = math.inf if self.hand == "right" else -math.inf
-            (look,) = self.looker.many(depth, unit_mm, [Aim(start, self.hand == "left")])
-        for _ in range(self.passes - 1):
-            if look is None:
-                return None
-            (look,) = self.looker.many(depth, unit_mm, [self.looker.after(look)])
+        right = {"auto": 0.0, "right": math.inf, "left": -math.inf}[self.hand]
+        aim, look = Aim(start, self.hand == "left"), None
+        for _ in range(self.passes):
+            if self.hand == "auto":
+                pair = self.looker.both(depth, unit_mm, aim)
+                if pair is None:
+                    return None
+                right = min(max(right + right_of(pair), -_SUREST), _SUREST)
+                look = pair[0] if right >= 0 else pair[1]
+            else:
+                (look,) = self.looker.many(depth, unit_mm, [aim])
+                if look is None:
+                    return None
+            aim = self.looker.after(look)
         return None if look is None else (look, right)
 
 
@@ -187,6 +194,12 @@ def hand_of(look: Look, right: float) -> Hand:
         camera.project(look.joints_mm),
         look.std_mm,
     )
+
+
+def belief(where: Sighting, look: Look) -> float:
+    """That there is a hand, and its joints are right: what was sighted and what was seen there, as if independent."""
+    odds = (sure / max(1 - sure, _TINY) for sure in (where.confidence, look.confidence))
+    return probability(math.log(max(math.prod(odds), _TINY)))
 
 
 def right_of(pair: tuple[Look, Look]) -> float:

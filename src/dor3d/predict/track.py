@@ -14,14 +14,13 @@ from numpy import ndarray
 
 from dor3d.errors import InputError
 from dor3d.predict.look import Aim, Look, Place
-from dor3d.predict.predictor import Hand, Predictor, hand_of
+from dor3d.predict.predictor import Hand, Predictor, belief, hand_of
 from dor3d.predict.steady import BoneLengths, CalmFilter
 from dor3d.skeleton import JOINTS
 
 LOST: Final = 0.25  # a hand that is followed is lost below this confidence, or the one that it takes to be followed
 _APART_MM: Final = 70.0  # two hands whose middles are nearer are one
 _PAUSE_S: Final = 0.5  # after so long a gap nothing is where it was
-_STILL_MM: Final = 5.0  # a crop stays where it is for a hand that moved by less: its pixels then see the same
 _FARTHEST_MM: Final = 120.0  # a hand is not expected to move farther from frame to frame
 _EVERY: Final = 10  # frames between looks for more hands, while one is followed
 _KEEP: Final = 0.95  # of what was known of a hand's side, a frame
@@ -51,12 +50,11 @@ class _Followed:
         return self.look.box.mirrored
 
     def expected(self, seconds: float) -> Place:
-        """Where its middle will be, or where its last crop was if that is nearly there."""
+        """Where its middle will be."""
         step = self.speed * seconds
         step *= min(1.0, _FARTHEST_MM / max(float(np.linalg.norm(step)), 1e-6))
         x, y, z = (np.array(self.look.middle_mm) + step).tolist()
-        where = x, y, max(z, 1.0)
-        return self.look.box.center_mm if math.dist(where, self.look.box.center_mm) < _STILL_MM else where
+        return x, y, max(z, 1.0)
 
     def see(self, look: Look, seconds: float) -> None:
         """Take in the next look."""
@@ -167,7 +165,7 @@ class Tracker:
             if seen is None:
                 continue
             look, right = seen
-            if look.confidence >= self.predictor.least_confidence and _is_apart(look, self._hands):
+            if belief(where, look) >= self.predictor.least_confidence and _is_apart(look, self._hands):
                 self._hands.append(_Followed(look, right))
 
 

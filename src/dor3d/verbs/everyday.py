@@ -59,7 +59,7 @@ def predict(
         threads: of the networks; one a core by default.
         locator: what looks for hands: the network that ships, or else the nearest surface that may be one (auto); that
             rule alone; or a locator's ONNX file.
-        least_confidence: leave out hands that were looked for and are less sure; 0.35 by default.
+        least_confidence: leave out hands that were looked for and are less sure; 0.5 by default.
         track: the frames of a folder, in the order of their names, or of a file are a stream: hands are followed from
             frame to frame, keep the side that they are of, and are steadied.
         rate: frames a second of such a stream.
