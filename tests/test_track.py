@@ -47,7 +47,7 @@ def test_a_moving_hand_is_followed_with_one_look_a_frame():
         before = model.asked
         (hand,) = tracker(frame_with(tuple(where)), i * RATE)
         assert np.abs(middle(hand) - where).max() < 8
-        assert model.asked - before == (1 if i else 3)  # at first both hands, and once more
+        assert model.asked - before == (1 if i else 4)  # at first both hands, twice
     assert predictor.searches == 1  # where a hand is expected it is not looked for
 
 
