@@ -244,7 +244,8 @@ def _of_length(hands: Sequence[Hand], by_cameras: Sequence[ndarray], hand_mm: fl
     length = float(np.median([hand_length(hand.joints_mm) for hand in hands]))
     about = f"The hand is {length:.0f} mm long"
     if hand_mm:
-        ratio = focal_ratio(np.stack(by_cameras), hand_mm)
+        surest = np.argsort([-hand.confidence for hand in hands])[: (len(hands) + 1) // 2]
+        ratio = focal_ratio(np.stack(by_cameras)[surest], hand_mm)
         if ratio is not None and not 1 / _OFF < ratio < _OFF:
             said = f"{about}, not {hand_mm:.0f}: focal lengths (or the depth unit) seem to be wrong."
             said += f" With {ratio:.2f} times the focal lengths the hand would fit."
