@@ -4,9 +4,9 @@
 
 Rooms as in the frozen set `rooms`, of another seed and at their cameras' full resolution, with none, one or two hands,
 among them hands that are cut off, hidden, or hold something; --people: in which people have faces and others stand
-around. What is found counts as a hand's if their middles are
-within 100 mm. A line for each confidence from which a hand is believed: how many of the hands with at least five joints
-in sight are found, how many frames show a hand that is none, and how far off the joints of the believed ones are.
+around. What is found counts as a hand's if their middles are within 100 mm. A line for each confidence from which a
+hand is believed: how many of the hands with at least five joints in sight are found, how many frames show a hand that
+is none, and how far off the joints of the believed ones are.
 """
 
 import argparse

@@ -163,16 +163,15 @@ class Predictor:
         right = {"auto": 0.0, "right": math.inf, "left": -math.inf}[self.hand]
         aim, look = Aim(start, self.hand == "left"), None
         for _ in range(self.passes):
-            if self.hand == "auto":
-                pair = self.looker.both(depth, unit_mm, aim)
-                if pair is None:
-                    return None
+            if self.hand != "auto":
+                (look,) = self.looker.many(depth, unit_mm, [aim])
+            elif (pair := self.looker.both(depth, unit_mm, aim)) is not None:
                 right = min(max(right + right_of(pair), -_SUREST), _SUREST)
                 look = pair[0] if right >= 0 else pair[1]
             else:
-                (look,) = self.looker.many(depth, unit_mm, [aim])
-                if look is None:
-                    return None
+                look = None
+            if look is None:
+                return None
             aim = self.looker.after(look)
         return None if look is None else (look, right)
 
