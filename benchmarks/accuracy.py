@@ -23,11 +23,14 @@ from dor3d.data.testsets import CLEAR_COUNT, HARD_COUNT, clear, hard, tracked
 from dor3d.evaluate.calibration import calibrate
 from dor3d.evaluate.crops import found_in_stream
 from dor3d.files import whole_file, write_whole
+from dor3d.hand.scene import seen_joints
+from dor3d.hand.stage import WIDE
 from dor3d.metrics import joint_errors, success_curve
 from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import FINGER_JOINTS, JOINTS
 
 _CURVE_MM = np.arange(0.0, 81.0)
+_SHOWN = WIDE.least_seen  # joints in sight of a hand that shows at all
 
 
 def measure(model: OnnxModel, source: SyntheticHands, count: int, looks: int) -> dict[str, Any]:
@@ -36,9 +39,14 @@ def measure(model: OnnxModel, source: SyntheticHands, count: int, looks: int) ->
     errors, told = joint_errors(predicted, true), calibrate(predicted - true, sigma)
     curve = success_curve(errors, _CURVE_MM)
     per_axis = predicted - true
+    seen = np.array([seen_joints(source.draw(i)[1]) for i in range(count)])
+    shown = seen.sum(1) >= _SHOWN
     return {
         "frames": count,
         "mean_mm": float(errors.mean()),
+        "seen_mm": {"seen": float(errors[seen].mean()), "hidden": float(errors[~seen].mean())},
+        "shown_mm": float(errors[shown].mean()),
+        "not_shown": int((~shown).sum()),
         "median_mm": float(np.median(errors)),
         "per_joint_mm": dict(zip(JOINTS, errors.mean(0).round(3).tolist(), strict=True)),
         "fingers_mm": {name: float(errors[:, list(own)].mean().round(3)) for name, own in FINGER_JOINTS.items()},
@@ -112,6 +120,9 @@ def main() -> None:
         ranks = ", ".join(f"{what} {value:.2f}" for what, value in r["sigma_ranks"].items())
         fingers = " / ".join(f"{mm:.1f}" for mm in r["fingers_mm"].values())
         views = ", ".join(f"{name} {mm:.1f}" for name, mm in r["views_mm"].items() if "share" not in name)
+        by_sight = f"joints in sight {r['seen_mm']['seen']:.2f} mm, hidden {r['seen_mm']['hidden']:.2f}"
+        without = f"{r['shown_mm']:.2f} mm without the {r['not_shown']} frames that show fewer than {_SHOWN} joints"
+        print(f"    {by_sight}; {without}")
         print(f"    thumb to little finger {fingers}; seen from {views}")
         print(f"    along x, y, z {r['axes_mm']}; within 1 and 2 sigma: {inside}; errors' rank correlation: {ranks}")
     if args.out:

@@ -13,12 +13,13 @@ from dor3d import cli
 from dor3d.data.testsets import clear
 from dor3d.errors import InputError
 from dor3d.evaluate import figures
-from dor3d.evaluate.crops import rendered_crops, set_crops
+from dor3d.evaluate.crops import last_crops, rendered_crops, set_crops
 from dor3d.evaluate.figures import Request, make_figures
 from dor3d.evaluate.maps import JointMaps, departure, disagreement, joint_maps
 from dor3d.model.checkpoint import save_model
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.ordinal import Discretisation
+from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import JOINTS
 from dor3d.viz.figures import mean_width
 from dor3d.viz.sheet import sample_sheet
@@ -149,7 +150,7 @@ def test_figures_of_a_set(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     images, joints = shown[0]
     frames = request.open_frames()
     common = [joint for joint in frames.joints if joint in JOINTS]
-    crops = set_crops(frames, "mass", 100, images.shape[1], (280.0, 300.0), common)
+    crops = last_crops(OnnxModel("compact"), set_crops(frames, "mass", 100, images.shape[1], (280.0, 300.0), common), 2)
     places = {i for i, crop in enumerate(crops.images) if any(np.array_equal(crop, image) for image in images)}
     assert joints == len(common) and places == {0, (len(frames) - 1) // 2, len(frames) - 1}  # spread over the recording
 
@@ -183,6 +184,7 @@ def test_models_are_named_by_their_whole_folder() -> None:
 
 def test_cases_are_chosen_by_error_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "run_on", lambda model, images: (moved(len(images)), None))
+    monkeypatch.setattr(figures, "last_crops", lambda model, crops, looks: crops)
     shown: list[np.ndarray] = []
     monkeypatch.setattr(figures, "sample_sheet", lambda images, true, said, *_, **__: shown.append(said - true) or 255)
     monkeypatch.setattr(figures, "png", lambda sheet: b"")

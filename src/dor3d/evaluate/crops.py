@@ -24,11 +24,19 @@ Network = Callable[[Float[ndarray, "b 1 s s"]], CropOutput]
 
 
 class Crops(NamedTuple):
-    """Labelled crops: the network's input, the true joints in it (px, px, mm), and the boxes that they came out of."""
+    """Labelled crops.
+
+    Attributes:
+        images: the network's input.
+        points: the true joints in it (px, px, mm).
+        boxes: that the crops came out of.
+        again: the same hands in other boxes, at a later look (1, 2, ...).
+    """
 
     images: Float[ndarray, "n s s"]
     points: Float[ndarray, "n a 3"]
     boxes: list[CropBox]
+    again: Callable[[list[CropBox], int], "Crops"]
 
 
 class Found(NamedTuple):
@@ -43,8 +51,18 @@ def rendered_crops(source: SyntheticHands, rows: range, joints: Sequence[str] = 
     """Some samples of a stream, with those of the 21 joints that are named."""
     samples = [source.sample(i) for i in rows]
     columns = [JOINTS.index(name) for name in joints]
+
+    def again(boxes: list[CropBox], look: int) -> Crops:
+        images, points = [], []
+        for index, box in zip(rows, boxes, strict=True):
+            _, scene, _ = source.draw(index)
+            rng = np.random.default_rng((source.seed, index, look))  # the sensor's next frame
+            images.append(box.normalise(read_crop(scene, box, rng)))
+            points.append(box.to_crop(scene.joints_mm[columns]))
+        return Crops(np.array(images), np.array(points), boxes, again)
+
     points = np.array([s.points[columns] for s in samples])
-    return Crops(np.array([s.image for s in samples]), points, [s.box for s in samples])
+    return Crops(np.array([s.image for s in samples]), points, [s.box for s in samples], again)
 
 
 def set_crops(
@@ -68,15 +86,25 @@ def set_crops(
     """
     columns = [frames.joints.index(name) for name in joints]
     source = CroppedFrames(frames, open_centers(centers, frames), cube_mm, size)
-    found: list[tuple[ndarray, ndarray, CropBox]] = []
+    labels: dict[int, Float[ndarray, "a 3"]] = {}
+    firsts: list[tuple[CropBox, ndarray]] = []
     for index in spread(range(len(frames)), count):
         box, image, sample = source.crop(index)
         if sample.joints_mm is not None:
-            found.append((image, box.to_crop(sample.joints_mm[columns]).astype(np.float32), box))
-    if not found:
+            labels[index] = sample.joints_mm[columns]
+            firsts.append((box, image))
+    if not firsts:
         raise InputError(f"The split {frames.split} of {frames.name} has no labels to show")
-    images, points, boxes = zip(*found, strict=True)
-    return Crops(np.array(images), np.array(points), list(boxes))
+
+    def of(boxes: list[CropBox], images: list[ndarray]) -> Crops:
+        points = [box.to_crop(joints).astype(np.float32) for box, joints in zip(boxes, labels.values(), strict=True)]
+        return Crops(np.array(images), np.array(points), boxes, again)
+
+    def again(boxes: list[CropBox], look: int) -> Crops:
+        del look  # a frame that was taken stays the same
+        return of(boxes, [box.image(frames[index].depth_mm) for index, box in zip(labels, boxes, strict=True)])
+
+    return of(*(list(part) for part in zip(*firsts, strict=True)))
 
 
 def run_on(network: Network, images: Float[ndarray, "n s s"]) -> tuple[ndarray, ndarray]:
@@ -108,22 +136,14 @@ def found_in_stream(model: CropModel, source: SyntheticHands, count: int, looks:
             the hand, and shows it upright to a model that wants it so.
     """
     rows = [range(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    parts = [_looked_at(model, source, some, looks) for some in rows]
+    parts = [found_in(model, last_crops(model, rendered_crops(source, some), looks)) for some in rows]
     return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _looked_at(model: CropModel, source: SyntheticHands, rows: range, looks: int) -> Found:
-    crops = rendered_crops(source, rows)
-    found = found_in(model, crops)
+def last_crops(model: CropModel, crops: Crops, looks: int) -> Crops:
+    """What a model sees at the last of so many looks, of which these crops are the first."""
     for look in range(1, looks):
-        pairs = zip(crops.boxes, found.predicted_mm, strict=True)
-        boxes = [box_after(box, joints, upright=model.card.upright) for box, joints in pairs]
-        images, points = [], []
-        for index, box in zip(rows, boxes, strict=True):
-            rng, scene, _ = source.draw(index)
-            rng = np.random.default_rng((source.seed, index, look))  # the sensor's next frame
-            images.append(box.normalise(read_crop(scene, box, rng)))
-            points.append(box.to_crop(scene.joints_mm))
-        crops = Crops(np.array(images), np.array(points), boxes)
-        found = found_in(model, crops)
-    return found
+        pairs = zip(crops.boxes, run_on(model, crops.images)[0], strict=True)
+        boxes = [box_after(box, box.to_camera(points), upright=model.card.upright) for box, points in pairs]
+        crops = crops.again(boxes, look)
+    return crops

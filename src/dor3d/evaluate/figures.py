@@ -16,9 +16,9 @@ from dor3d.data.sets import check_source, open_set
 from dor3d.data.testsets import CLEAR_COUNT, clear
 from dor3d.errors import InputError
 from dor3d.evaluate.calibration import calibrate
-from dor3d.evaluate.crops import Crops, Network, found_in, rendered_crops, run_on, set_crops
+from dor3d.evaluate.crops import Crops, Network, found_in, last_crops, rendered_crops, run_on, set_crops
 from dor3d.evaluate.maps import departure, disagreement, joint_maps
-from dor3d.evaluate.run import open_model, shared_joints
+from dor3d.evaluate.run import looks_of, open_model, shared_joints
 from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
 from dor3d.geometry.crop import center_of_joints
@@ -226,7 +226,7 @@ def _joint(name: str, joints: Sequence[str]) -> int:
 
 
 def _shared(request: Request, model: CropModel) -> tuple[Network, Crops, Sequence[str]]:
-    """What a model says of the joints that the set has too, crops of the set for it, and these joints."""
+    """What a model says of the joints that the set has too, the crops that it sees at last, and these joints."""
     frames, own = request.open_frames(), model.card.joints
     joints = own if frames is None else shared_joints(model, frames)
     columns = [own.index(name) for name in joints]
@@ -235,7 +235,9 @@ def _shared(request: Request, model: CropModel) -> tuple[Network, Crops, Sequenc
         said = model(crops)
         return CropOutput(said.points[:, columns], said.sigma[:, columns])
 
-    return network, _crops_of(request, frames, model.card.size, model.card.cube_mm, joints), joints
+    first = _crops_of(request, frames, model.card.size, model.card.cube_mm, joints)
+    looks = looks_of(model, "" if frames is None else request.centers)
+    return network, last_crops(model, first, looks), joints
 
 
 def _crops(request: Request, config: ModelConfig, count: int | None = None) -> Crops:

@@ -22,23 +22,27 @@ from dor3d.evaluate.score import Score, score_file
 from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
 from dor3d.geometry import CropBox
-from dor3d.predict.locate import locate
+from dor3d.predict.find import make_finder
 from dor3d.predict.look import box_after
 from dor3d.runtime.onnx import CropModel, OnnxModel
 from dor3d.text import count_of
 
 _BATCH: Final = 32
+_LOCATE: Final = "locate"  # as users say it
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
 
 class LocatedCenters:
-    """Our own way of finding the hand in a frame, as `dor3d predict` does without help."""
+    """Where `dor3d predict` looks first, without help."""
 
     name, uses_truth = "located", False
 
+    def __init__(self) -> None:
+        self.finder = make_finder()
+
     def of(self, index: int, sample: Sample, cube_mm: tuple[float, float]) -> Float[ndarray, "3"]:
         del index, cube_mm
-        places = locate(sample.depth_mm, sample.camera, 1.0)
+        places = self.finder(sample.depth_mm, sample.camera, 1.0)
         if not places:
             raise NoHandError(f"No hand was found in {sample.name}")
         return np.array(places[0].center_mm)
@@ -58,7 +62,17 @@ def open_model(model: str) -> CropModel:
 
 def open_centers(source: str, frames: DepthSet) -> Centers:
     """Where the crops of a set are centred: "locate", or what `data.centers` knows. Raises InputError."""
-    return LocatedCenters() if source == "locate" else open_given(source, frames)
+    return LocatedCenters() if source == _LOCATE else open_given(source, frames)
+
+
+def looks_of(model: CropModel, centers: str) -> int:
+    """How often a model looks: once, and again if it knows hands upright or first crops may lie far off the hand.
+
+    Args:
+        model: that looks.
+        centers: name of what first crops are centred on.
+    """
+    return 2 if model.card.upright or centers in (LocatedCenters.name, _LOCATE) else 1
 
 
 @dataclass
@@ -140,12 +154,12 @@ def evaluate(
     if not skip_bad:
         check_files(frames)
     source = CroppedFrames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
-    result = Evaluation(frames.name, out / "predictions.txt")
+    looks, result = looks_of(model, centers.name), Evaluation(frames.name, out / "predictions.txt")
     columns = [model.card.joints.index(name) for name in joints]
     own = [frames.joints.index(name) for name in joints]
     names, poses, truths = [], [], {}
     for boxes, crops, samples in _batches(source, watch(range(len(frames))), result, skip_bad=skip_bad):
-        poses += [joints[columns] for joints in _joints(model, boxes, crops, samples)]
+        poses += [joints[columns] for joints in _joints(model, looks, boxes, crops, samples)]
         names += [_file_name(sample) for sample in samples]
         truths |= {_file_name(s): s.joints_mm[own] for s in samples if s.joints_mm is not None}
     if not poses:
@@ -164,15 +178,16 @@ def evaluate(
 
 
 def _joints(
-    model: CropModel, boxes: Sequence[CropBox], crops: Sequence[ndarray], samples: Sequence[Sample]
+    model: CropModel, looks: int, boxes: Sequence[CropBox], crops: Sequence[ndarray], samples: Sequence[Sample]
 ) -> list[Float[ndarray, "a 3"]]:
-    """What a model sees in crops (mm, camera frame); one that knows hands upright looks again, as in `Predictor`."""
+    """What a model sees at last (mm, camera frame), from these crops on, as `Predictor` does it."""
     found = _seen(model, boxes, crops)
-    if not model.card.upright:
-        return found
-    again = [box_after(box, joints, upright=True) for box, joints in zip(boxes, found, strict=True)]
-    crops = [box.image(sample.depth_mm) for box, sample in zip(again, samples, strict=True)]
-    return _seen(model, again, crops)
+    for _ in range(1, looks):
+        pairs = zip(boxes, found, strict=True)
+        boxes = [box_after(box, joints, upright=model.card.upright) for box, joints in pairs]
+        crops = [box.image(sample.depth_mm) for box, sample in zip(boxes, samples, strict=True)]
+        found = _seen(model, boxes, crops)
+    return found
 
 
 def _seen(model: CropModel, boxes: Sequence[CropBox], crops: Sequence[ndarray]) -> list[Float[ndarray, "a 3"]]:
@@ -245,7 +260,7 @@ def _notes(model: CropModel, frames: DepthSet, source: CroppedFrames) -> dict[st
         "centers": source.centers.name,
         "uses_truth": source.centers.uses_truth,
         "cube_mm": list(source.cube_mm),
-        "looks": 2 if model.card.upright else 1,
+        "looks": looks_of(model, source.centers.name),
     }
 
 
