@@ -82,9 +82,7 @@ def main() -> None:
     hands = {(one.frame, one.whose) for one in said if one.confidence >= BELIEVED}
     for low, high in itertools.pairwise(_JOINTS):
         some = [key in hands for key, seen in asked.items() if low <= seen < high]
-        print(
-            f"| {low} to {high - 1} | {len(some)} | {np.mean(some):.1%} |" if some else f"| {low} to {high - 1} | 0 | |"
-        )
+        print(f"| {low} to {high - 1} | {len(some)} | {f'{np.mean(some):.1%}' if some else ''} |")
     ranks = np.array([(one.confidence, one.error_mm) for one in said if one.whose is not None]).argsort(0).argsort(0)
     print(f"\nrank correlation of confidence and error: {np.corrcoef(ranks.T)[0, 1]:.2f}")
 

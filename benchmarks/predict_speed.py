@@ -17,7 +17,6 @@ from dor3d.errors import Dor3dError
 from dor3d.frames import check_frame, read_frames
 from dor3d.geometry import Pinhole
 from dor3d.predict import Predictor
-from dor3d.predict.locate import locate
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
     unit = camera.depth_unit_mm
     for name, part in (
         ("check", lambda depth: check_frame(depth, camera)),
-        ("locate", lambda depth: locate(depth, camera, unit if depth.dtype.kind != "f" else 1.0)),
+        ("find", lambda depth: predictor.find(depth, unit if depth.dtype.kind != "f" else 1.0)),
     ):
         print(f"{name:<9} {_timed(part, frames, 1.0).mean() * 1e3:7.2f} ms a frame")
 
