@@ -19,7 +19,7 @@ from dor3d.geometry.crop import center_of_joints
 from dor3d.geometry.roll import told_turn
 from dor3d.hand.empty import draw_empty
 from dor3d.hand.scene import Scene, mirrored, read_crop, read_frame, rolled
-from dor3d.hand.stage import SceneConfig, draw_scene
+from dor3d.hand.stage import WIDE, SceneConfig, draw_scene
 from dor3d.skeleton import JOINTS
 
 if TYPE_CHECKING:
@@ -185,9 +185,9 @@ def _write_set(count: int, camera: Pinhole, seed: int, folder: Path) -> None:
 
 
 def render_frame(camera: Pinhole, seed: int, index: int) -> tuple[Scene, Float[ndarray, "h w"]]:
-    """Frame `index` of a seed: its scene and its depth (mm); odd ones show a left hand."""
+    """Frame `index` of a seed: its scene, with joints in sight, and its depth (mm); odd ones show left hands."""
     rng = generator(seed, index)
-    scene = draw_scene(rng, SceneConfig(focal_jitter=0.0), camera)
+    scene = draw_scene(rng, SceneConfig(focal_jitter=0.0, least_seen=WIDE.least_seen), camera)
     if index % 2:
         scene = mirrored(scene)
     return scene, read_frame(scene, rng)
