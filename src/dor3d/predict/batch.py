@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from numpy import ndarray
 
@@ -19,10 +19,9 @@ from dor3d.frames import Frame, in_mm, read_frames
 from dor3d.geometry import Pinhole
 from dor3d.predict.predictor import BELIEVED, Hand, Predictor, Side
 from dor3d.predict.track import Tracker
+from dor3d.runtime.backends import open_backend
 from dor3d.text import count_of, cube_of, numbers
 from dor3d.viz.overlay import draw_hands, png
-
-BACKENDS: Final = ("auto", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,8 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
 
 
 def _predictor(options: Options, camera: Pinhole) -> Predictor:
-    if options.backend not in BACKENDS:
-        raise InputError("Unknown backend", got=options.backend, expected=" or ".join(BACKENDS))
     return Predictor(
-        options.model,
+        open_backend(options.model, options.backend, options.threads),
         camera,
         hand=options.hand,
         cube_mm=None if options.cube is None else cube_of(options.cube),
