@@ -113,6 +113,20 @@ def fastest(model: str | Path, threads: int | None = None) -> Choice:
     return best
 
 
+def installed() -> list[Choice]:
+    """All that this machine can be expected to run, onnxruntime on the CPU first."""
+    found = [Choice(_onnx_name(provider)) for provider in providers()]
+    if _has("openvino"):
+        from dor3d.runtime.openvino import precisions
+
+        found += [Choice("openvino", precision) for precision in precisions()]
+    if _has("torch"):
+        from dor3d.runtime.pytorch import choices
+
+        found += [Choice(f"torch-{mode}", precision) for mode, precision in choices()]
+    return found
+
+
 def _others(path: Path) -> Iterator[Choice]:
     """What else is installed and runs files."""
     if path.suffix != ".xml":

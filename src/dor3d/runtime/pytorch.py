@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,18 @@ Mode = Literal["eager", "compile", "graph"]
 _TYPES: Final[dict[Precision, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WARM_UP: Final = 3  # runs before a graph is recorded
 Step = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+def choices() -> list[tuple[Mode, Precision]]:
+    """Ways of computing that are worth a look here: on a CPU half precision is emulated, and graphs need a GPU."""
+    if not torch.cuda.is_available():
+        return [("eager", "fp32"), ("compile", "fp32")]
+    return [(mode, precision) for mode in get_args(Mode) for precision in ("fp32", "bf16", "fp16")]
+
+
+def gpu_name() -> str:
+    """Of the first GPU; empty where there is none."""
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
 
 
 def open_run(run: Path, mode: str, precision: Precision) -> "TorchModel":

@@ -227,6 +227,30 @@ def export(
     print(f"{out}: on {len(crops)} crops ONNX's joints are {found} from PyTorch's, OpenVINO's {then} from ONNX's")
 
 
+def bench(
+    models: Annotated[Positional[tuple[str, ...]], arg(name="MODEL", metavar="MODEL...")] = (),
+    backend: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (),
+    seconds: Annotated[float, arg(metavar="S")] = 3.0,
+    threads: Annotated[int | None, arg(metavar="N")] = None,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    out: Annotated[Path | None, arg(metavar="DIR")] = None,
+) -> None:
+    """Time models in all backends of this machine: one crop, the best batch, the whole pipeline, memory, work.
+
+    Args:
+        models: shipped names, ONNX files, run folders, resnet50 or swin-b (the paper's, with random weights); by
+            default compact and these two.
+        backend: some backends alone, as predict takes them.
+        seconds: for each of a row's measurements.
+        threads: on the processor; one a core by default.
+        json: print one JSON object and nothing else.
+        out: folder for bench.json, bench.md and a plot of error against speed, for models whose error is known.
+    """
+    from dor3d.bench.report import bench_verb
+
+    bench_verb(models, backend, seconds, threads, json=json, out=out)
+
+
 def _sigma_factors(run: Path, count: int, turns: int) -> tuple[float, float, float]:
     """What a run's standard deviations are multiplied by; 1 where its held-out samples cannot be had."""
     from dor3d.train.temperature import fit_temperatures
