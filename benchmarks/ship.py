@@ -49,7 +49,7 @@ def main() -> None:
     if args.turns == 1:
         save_model(ROOT / "checkpoints" / args.name, net, halves)
     print(
-        f"{args.name}: {samples:,} samples; joints {off:.3f} mm from torch's; sigma times {told.factors}: {told.within}"
+        f"{args.name}: {samples:,} samples; torch's joints and its are {off}; sigma times {told.factors}: {told.within}"
     )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from dor3d.geometry import Pinhole
+from dor3d.runtime.base import CropOutput
 from dor3d.runtime.card import ModelCard
-from dor3d.runtime.onnx import CropOutput
 from dor3d.skeleton import JOINTS
 
 CAMERA = Pinhole(287.0, 287.0, 160.0, 120.0, 320, 240)

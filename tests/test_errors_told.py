@@ -14,8 +14,9 @@ from dor3d.model.checkpoint import load_model, load_weights, save_model
 from dor3d.model.heads.errors import ErrorHead
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.model.prediction import Maps
-from dor3d.runtime.export import export_onnx, made_up_crops
+from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
+from dor3d.runtime.parity import made_up_crops
 from dor3d.train.config import TrainConfig
 from dor3d.train.losses import Weights, error_loss, hand_loss
 from dor3d.train.state import start_weights
@@ -78,7 +79,7 @@ def test_it_is_kept_exported_and_taken_up_later(tmp_path: Path) -> None:
     save_model(tmp_path / "run", net.eval())
     crops = made_up_crops(4, 64)
     expected = load_model(tmp_path / "run")(torch.from_numpy(crops))
-    export_onnx(tmp_path / "run", tmp_path / "net.onnx", half=False)
+    export_onnx(tmp_path / "run", tmp_path / "net.onnx", precision="fp32")
     said = OnnxModel(tmp_path / "net.onnx")(crops)
     np.testing.assert_allclose(said.sigma, expected.sigma.detach().numpy(), rtol=1e-3)
     plain = network()

@@ -19,7 +19,8 @@ from dor3d.model.network import HandNet, Head, ModelConfig
 from dor3d.model.prediction import Prediction
 from dor3d.model.turns import STEP, Turned, with_turns
 from dor3d.runtime import export
-from dor3d.runtime.export import export_onnx, made_up_crops
+from dor3d.runtime.export import export_onnx
+from dor3d.runtime.parity import Parity, made_up_crops
 
 FAST = ["lcnet_035", "mobilenetv4_conv_small_035"]
 SLOW = ["compact", "resnet18", "swin-t", "regnetx_002", "edgenext_xx_small"]
@@ -52,7 +53,7 @@ def test_the_file_agrees_with_the_network(backbone: str, half: bool, head: Head,
 
 def agree(net: HandNet, path: Path, *, half: bool) -> None:
     """The exported file says what the network says, for batches of one and of many."""
-    assert export_onnx(net, path, half=half) <= (0.3 if half else 0.05)
+    assert export_onnx(net, path, precision="fp16" if half else "fp32").mean_mm <= (0.3 if half else 0.05)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         crops = made_up_crops(count, 64, seed=9)
@@ -74,7 +75,7 @@ def test_every_head_is_exported(backbone: str, name: str, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_merged_branches_are_exported(tmp_path: Path) -> None:
     # in full precision: merged weights of an untrained network span more than half precision holds
-    assert export_onnx(trained("mobileone_s0"), tmp_path / "net.onnx", half=False) <= 0.05
+    assert export_onnx(trained("mobileone_s0"), tmp_path / "net.onnx", precision="fp32").mean_mm <= 0.05
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
 def test_half_precision_halves_the_file_and_the_decode_sums(tmp_path: Path) -> None:
     net = trained()
     export_onnx(net, tmp_path / "half.onnx")
-    export_onnx(net, tmp_path / "full.onnx", half=False)
+    export_onnx(net, tmp_path / "full.onnx", precision="fp32")
     assert (tmp_path / "half.onnx").stat().st_size < 0.6 * (tmp_path / "full.onnx").stat().st_size
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "half.onnx")).graph.node}
     assert "ReduceSum" in kinds
@@ -106,7 +107,7 @@ def test_a_run_folder_is_exported(tmp_path: Path) -> None:
 
 
 def test_a_file_that_disagrees_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_parity_mm", lambda *_: float("nan"))
+    monkeypatch.setattr(export, "_parity", lambda *_: Parity(float("nan"), 0.0))
     with pytest.raises(ModelError, match=r"does not agree with the trained one.*Nothing was written"):
         export_onnx(trained(), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
@@ -127,7 +128,7 @@ def test_weights_beyond_half_precision_stay_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kinds", [False, True])
 def test_a_file_may_look_at_turned_crops(turns: int, kinds: bool, tmp_path: Path) -> None:
     net = trained(head="offset", kinds=kinds)
-    assert export_onnx(net, tmp_path / "net.onnx", turns=turns, half=False) <= 0.05
+    assert export_onnx(net, tmp_path / "net.onnx", turns=turns, precision="fp32").mean_mm <= 0.05
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
     crops = made_up_crops(3, 64, seed=4)
     points, sigma = (np.asarray(array) for array in session.run(["points", "sigma"], {"crop": crops}))

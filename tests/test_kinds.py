@@ -118,7 +118,7 @@ def test_weights_of_kinds_are_a_field():
 def test_kinds_are_exported(tmp_path, half):
     torch.manual_seed(0)
     net = HandNet(TELLS).eval()
-    export_onnx(net, tmp_path / "net.onnx", half=half)
+    export_onnx(net, tmp_path / "net.onnx", precision="fp16" if half else "fp32")
     model = OnnxModel(tmp_path / "net.onnx")
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
     said = model(crops)

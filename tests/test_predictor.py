@@ -12,8 +12,9 @@ from dor3d.errors import CameraError, Dor3dError, FrameError, InputError, ModelE
 from dor3d.geometry import CropBox, Pinhole
 from dor3d.predict import Predictor
 from dor3d.predict.look import confidence
+from dor3d.runtime.base import CropOutput
 from dor3d.runtime.card import ModelCard, find_model
-from dor3d.runtime.onnx import CropOutput, OnnxModel
+from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import JOINTS
 
 CAMERA = Pinhole(287.0, 287.0, 160.0, 120.0, 320, 240)

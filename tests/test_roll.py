@@ -19,8 +19,8 @@ from dor3d.hand.stage import WIDE, SceneConfig, draw_scene
 from dor3d.model.network import ModelConfig
 from dor3d.predict import Predictor
 from dor3d.predict.look import Look, Looker
+from dor3d.runtime.base import CropOutput
 from dor3d.runtime.card import ModelCard
-from dor3d.runtime.onnx import CropOutput
 from dor3d.skeleton import JOINTS
 
 CAMERA = Pinhole(400.0, 380.0, 321.0, 238.0, 640, 480)

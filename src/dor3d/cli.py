@@ -14,7 +14,8 @@ _STOPPED = 130  # as shells have it for Ctrl-C
 _VERBS: dict[str, Callable[..., None]] = {
     verb.__name__: verb
     for verb in (
-        *(everyday.demo, everyday.predict, everyday.check, everyday.render, everyday.train, everyday.export),
+        *(everyday.demo, everyday.predict, everyday.check, everyday.render),
+        *(everyday.train, everyday.export, everyday.bench),
         *(research.score, research.compare, research.evaluate, research.inspect, research.tables, research.figures),
     )
 }

@@ -15,7 +15,7 @@ from dor3d.evaluate.run import CroppedFrames, open_centers
 from dor3d.geometry import CropBox
 from dor3d.hand.scene import read_crop
 from dor3d.predict.look import box_after
-from dor3d.runtime.onnx import CropModel, CropOutput
+from dor3d.runtime.base import CropModel, CropOutput
 from dor3d.skeleton import JOINTS
 
 _BATCH: Final = 64

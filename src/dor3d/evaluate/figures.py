@@ -25,7 +25,7 @@ from dor3d.geometry.crop import center_of_joints
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.ordinal import Discretisation, decode
-from dor3d.runtime.onnx import CropModel, CropOutput
+from dor3d.runtime.base import CropModel, CropOutput
 from dor3d.viz import diagrams
 from dor3d.viz.figures import calibration, discretisations
 from dor3d.viz.maps import MapRow, regression_maps

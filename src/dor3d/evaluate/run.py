@@ -24,7 +24,8 @@ from dor3d.files import write_whole
 from dor3d.geometry import CropBox
 from dor3d.predict.find import make_finder
 from dor3d.predict.look import box_after
-from dor3d.runtime.onnx import CropModel, OnnxModel
+from dor3d.runtime.base import CropModel
+from dor3d.runtime.onnx import OnnxModel
 from dor3d.text import count_of
 
 _BATCH: Final = 32
@@ -56,7 +57,7 @@ def open_model(model: str) -> CropModel:
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        export_onnx(Path(model), file, half=False, name=Path(model).resolve().name)
+        export_onnx(Path(model), file, precision="fp32", name=Path(model).resolve().name)
         return OnnxModel(file)
 
 

@@ -34,8 +34,9 @@ from dor3d.evaluate.trials import RATES, Plan, Trial, cores
 from dor3d.evaluate.variants import TABLES, Row, Table, TableName
 from dor3d.files import write_whole
 from dor3d.model.network import HandNet, ModelConfig, parameter_count
-from dor3d.runtime.export import export_onnx, made_up_crops
+from dor3d.runtime.export import export_onnx
 from dor3d.runtime.onnx import OnnxModel
+from dor3d.runtime.parity import made_up_crops
 from dor3d.train.record import run_record
 from dor3d.train.start import make_sources
 
@@ -178,7 +179,7 @@ def _speed(shown: Trial) -> float:
     """Crops a second of the exported network on this machine's processor, one at a time."""
     model = shown.config().model
     with tempfile.TemporaryDirectory() as folder:
-        export_onnx(HandNet(model).eval(), Path(folder) / "model.onnx", half=False)
+        export_onnx(HandNet(model).eval(), Path(folder) / "model.onnx", precision="fp32")
         session = OnnxModel(Path(folder) / "model.onnx")
     crop = made_up_crops(1, model.size)
     session(crop)

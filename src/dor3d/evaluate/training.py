@@ -20,7 +20,7 @@ from dor3d.evaluate.results import Result, write_result
 from dor3d.evaluate.run import evaluate
 from dor3d.evaluate.trials import Trial
 from dor3d.metrics import joint_errors
-from dor3d.runtime.eager import TorchModel
+from dor3d.runtime.pytorch import TorchModel
 from dor3d.train.config import TrainConfig
 from dor3d.train.fabric import pick_device
 from dor3d.train.loop import train

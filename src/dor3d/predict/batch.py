@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from numpy import ndarray
 
@@ -17,12 +17,12 @@ from dor3d.errors import Dor3dError, InputError
 from dor3d.files import whole_file, write_whole
 from dor3d.frames import Frame, in_mm, read_frames
 from dor3d.geometry import Pinhole
+from dor3d.predict.flow import WriteBehind, read_ahead
 from dor3d.predict.predictor import BELIEVED, Hand, Predictor, Side
 from dor3d.predict.track import Tracker
+from dor3d.runtime.backends import open_backend
 from dor3d.text import count_of, cube_of, numbers
 from dor3d.viz.overlay import draw_hands, png
-
-BACKENDS: Final = ("auto", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,8 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
 
 
 def _predictor(options: Options, camera: Pinhole) -> Predictor:
-    if options.backend not in BACKENDS:
-        raise InputError("Unknown backend", got=options.backend, expected=" or ".join(BACKENDS))
     return Predictor(
-        options.model,
+        open_backend(options.model, options.backend, options.threads),
         camera,
         hand=options.hand,
         cube_mm=None if options.cube is None else cube_of(options.cube),
@@ -120,13 +118,14 @@ class _Job:
         self._shown = time.perf_counter()
 
     def run(self, frames: Iterable[Frame], stream: IO[str]) -> None:
-        for number, frame in enumerate(frames):
-            stream.write(json.dumps(self._entry(number, frame)) + "\n")
-            self._show()
+        with WriteBehind() as behind:
+            for number, frame in enumerate(read_ahead(frames)):
+                stream.write(json.dumps(self._entry(number, frame, behind)) + "\n")
+                self._show()
         self._show(done=True)
         self.summary.network_s = self.predictor.network_s
 
-    def _entry(self, number: int, frame: Frame) -> dict[str, Any]:
+    def _entry(self, number: int, frame: Frame, behind: WriteBehind) -> dict[str, Any]:
         self.summary.frames += 1
         head: dict[str, Any] = {"frame": frame.name, "index": frame.index}
         try:
@@ -139,9 +138,12 @@ class _Job:
         self.summary.hands += len(hands)
         self.summary.without += not hands
         if self.options.overlay:  # a disk that is full ends the run, it is no fault of this frame
-            picture = overlay(in_mm(depth, self.predictor.camera), hands, self.predictor.joints)
-            write_whole(self.options.out / "overlay" / f"{self._name(frame)}.png", png(picture))
+            behind.do(self._write_overlay, self._name(frame), depth, hands)
         return {**head, "joints": list(self.predictor.joints), "hands": [hand.to_json() for hand in hands]}
+
+    def _write_overlay(self, name: str, depth: ndarray, hands: list[Hand]) -> None:
+        picture = overlay(in_mm(depth, self.predictor.camera), hands, self.predictor.joints)
+        write_whole(self.options.out / "overlay" / f"{name}.png", png(picture))
 
     def _hands(self, number: int, frame: Frame) -> tuple[ndarray, list[Hand]]:
         if isinstance(frame.depth, Dor3dError):

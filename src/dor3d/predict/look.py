@@ -13,7 +13,7 @@ from dor3d.geometry import CropBox, Pinhole
 from dor3d.geometry.crop import center_of_joints
 from dor3d.geometry.roll import upright_turn
 from dor3d.predict.sights import probability
-from dor3d.runtime.onnx import CropModel, CropOutput
+from dor3d.runtime.base import CropModel, CropOutput
 
 Place = tuple[float, float, float]
 _HALF_SURE_MM: Final = 15.0  # mean standard deviation at which the confidence is one half

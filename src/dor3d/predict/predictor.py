@@ -16,7 +16,8 @@ from dor3d.geometry import Pinhole
 from dor3d.predict.find import Finder, make_finder
 from dor3d.predict.look import Aim, Look, Looker, Place
 from dor3d.predict.sights import Sighting, probability
-from dor3d.runtime.onnx import CropModel, OnnxModel
+from dor3d.runtime.base import CropModel
+from dor3d.runtime.onnx import OnnxModel
 
 Side = Literal["auto", "left", "right"]
 BELIEVED: Final = 0.5  # confidence of a hand that was looked for (docs/own-camera.md has what it costs)

@@ -25,6 +25,8 @@ class ModelCard:
         joints: names of the joints, in the order of the output.
         training: free data on how it was made.
         upright: whether later looks should show it hands that point upwards.
+        turns: how often the file looks at a crop by itself.
+        model: the network's config, where the file tells.
     """
 
     name: str
@@ -33,6 +35,8 @@ class ModelCard:
     joints: tuple[str, ...]
     training: dict[str, Any] = field(default_factory=dict)
     upright: bool = False
+    turns: int = 1
+    model: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str | None, source: str) -> "ModelCard":
@@ -55,6 +59,8 @@ class ModelCard:
                 tuple(str(joint) for joint in raw["joints"]),
                 dict(raw.get("training") or {}),
                 bool(raw.get("upright", False)),
+                int(raw.get("turns", 1)),
+                dict(raw.get("model") or {}),
             )
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
             raise ModelError(f"The metadata of {source} cannot be read", got=repr(error)) from None

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
@@ -26,12 +26,18 @@ from dor3d.files import write_whole
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
 from dor3d.model.turns import Turned, with_turns
+from dor3d.runtime.base import CropOutput
+from dor3d.runtime.card import ModelCard
+from dor3d.runtime.parity import Parity, asked_for, made_up_crops, parity
+from dor3d.runtime.quantize import quantised
 
 FORMAT: Final = 1
 METADATA_KEY: Final = "dor3d"
 OPSET: Final = 17
-HALF_TOLERANCE_MM: Final = 0.3
-FULL_TOLERANCE_MM: Final = 0.05
+Stored = Literal["fp32", "fp16", "int8"]
+_BATCH: Final = 16
+_CROPS: Final = 8
+_WHOLE: Final = ("/net/head", "/net/errors", "/net/kind")  # what a quantised network computes in float32
 _HALF_MAX: Final = 65504.0
 
 
@@ -39,21 +45,24 @@ def export_onnx(
     model: HandNet | Path,
     out: Path,
     *,
-    half: bool = True,
+    precision: Stored = "fp16",
     name: str = "",
     card: Mapping[str, Any] | None = None,
     sigma_scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
     turns: int = 1,
-) -> float:
-    """Write a network (or a run folder's) as ONNX; returns by how much its joints differ from torch's (mean, mm).
+    crops: Float[ndarray, "n 1 s s"] | None = None,
+) -> Parity:
+    """Write a network (or a run folder's) as ONNX; returns how far it is from torch's.
 
     Args:
         out: the .onnx file, written whole or not at all.
-        half: store weights as float16; a runtime turns them back when it loads the file and computes in float32.
+        precision: `fp16`: weights are stored so, and a runtime turns them back when it loads the file and computes in
+            float32; `int8`: backbone and neck compute in integers (`dor3d.runtime.quantize`); `fp32`.
         name: the model's name; the file's stem by default.
         card: free data on the training, kept in the file.
         sigma_scale: what standard deviations along x, y and z are multiplied by (`dor3d.train.temperature`).
         turns: how often the file looks at the crop, each time turned (`dor3d.model.turns`).
+        crops: that it is compared on, and calibrated for int8; some made-up ones by default.
 
     Raises ModelError when the exported network does not agree with torch's.
     """
@@ -62,56 +71,35 @@ def export_onnx(
     plain = net.folded().cpu().to(memory_format=torch.contiguous_format)
     outputs = _Outputs(with_turns(plain, turns), sigma_scale).eval()
     proto = traced(outputs, {"crop": torch.zeros(2, 1, net.config.size, net.config.size)}, _names(net))
-    if half:
+    crops = made_up_crops(_CROPS, net.config.size) if crops is None else crops
+    if precision == "int8":
+        proto = quantised(proto, crops, _WHOLE)
+    elif precision == "fp16":
         store_half(proto)
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(_metadata(net, name or out.stem, card or {}, turns))})
-    difference = _parity_mm(proto, outputs)
-    limit = HALF_TOLERANCE_MM if half else FULL_TOLERANCE_MM
-    if not difference <= limit:
+    found = _parity(proto, outputs, crops)
+    if not found.within(precision):
         raise ModelError(
             "The exported network does not agree with the trained one",
-            got=f"{difference:.3f} mm apart",
-            expected=f"at most {limit} mm",
-            fix="Nothing was written." + (" Try full precision (half=False)." if half else ""),
+            got=str(found),
+            expected=asked_for(precision),
+            fix="Nothing was written." + ("" if precision == "fp32" else " Try another precision."),
         )
     write_whole(out, proto.SerializeToString())
-    return difference
+    return found
 
 
-def _parity_mm(proto: ModelProto, outputs: "_Outputs", count: int = 8, seed: int = 0) -> float:
-    """How far an ONNX network is from torch's on made-up crops: the mean distance (mm) of joints, or of their sigma.
-
-    A tenth of log-odds counts as much as a mm.
-    """
-    net = outputs.net
-    crops = made_up_crops(count, net.config.size, seed)
+def _parity(proto: ModelProto, outputs: "_Outputs", crops: Float[ndarray, "n 1 s s"]) -> Parity:
+    """How far an ONNX network is from torch's."""
+    config = outputs.net.config
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    batches = [session.run(_names(net), {"crop": crops[i : i + 3]}) for i in range(0, count, 3)]
-    with torch.no_grad():
-        expected = outputs(torch.from_numpy(crops))
-    scale = net.config.cube_mm[0] / net.config.size
-    in_mm = np.array([scale, scale, 1.0])
-    units = (in_mm, in_mm, np.array([10.0, 10.0]))
-    apart = [
-        np.linalg.norm((np.concatenate(got) - said.numpy()) * unit, axis=-1).mean()
-        for got, said, unit in zip(zip(*batches, strict=True), expected, units, strict=False)
-    ]
-    return float(np.max(apart))
-
-
-def made_up_crops(count: int, size: int, seed: int = 0) -> Float[ndarray, "n 1 s s"]:
-    """Crops with some fat sticks before a far background: rough stand-ins for fingers, no data needed."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:size, :size] / size
-    crops = np.ones((count, 1, size, size), np.float32)
-    for crop in crops[:, 0]:
-        for _ in range(6):
-            (x, y, depth), angle = rng.uniform([0.3, 0.3, -0.6], [0.7, 0.7, 0.6]), rng.uniform(0, np.pi)
-            along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
-            across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
-            stick = (np.abs(along) < 0.25) & (np.abs(across) < 0.04)
-            crop[stick] = np.minimum(crop[stick], depth + 0.3 * along[stick])
-    return crops
+    got, expected = [], []
+    for batch in np.array_split(crops, max(1, len(crops) // _BATCH)):
+        got.append(session.run(_names(outputs.net), {"crop": batch}))
+        with torch.no_grad():
+            expected.append([part.numpy() for part in outputs(torch.from_numpy(batch))])
+    both = (CropOutput(*(np.concatenate(parts) for parts in zip(*some, strict=True))) for some in (got, expected))
+    return parity(ModelCard(config.backbone, config.size, config.cube_mm, config.joints), *both)
 
 
 def store_half(proto: ModelProto) -> None:

@@ -9,8 +9,9 @@ from numpy import ndarray
 
 from dor3d.errors import ModelError
 from dor3d.geometry.grid import COARSE
+from dor3d.runtime.base import first_line
 from dor3d.runtime.card import FORMAT, METADATA_KEY, WEIGHTS
-from dor3d.runtime.onnx import first_line, open_session
+from dor3d.runtime.onnx import open_session
 from dor3d.text import parse_json
 
 OUTPUTS: Final = ("heat", "offset", "distance")

@@ -1,7 +1,7 @@
 """ONNX models through onnxruntime: crops in, crop points and their sigma out."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, Literal
 
 import numpy as np
 import onnxruntime
@@ -9,41 +9,35 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.errors import InputError, ModelError
+from dor3d.runtime.base import CropOutput, check_threads, checked_output, first_line
 from dor3d.runtime.card import METADATA_KEY, ModelCard, find_model
 
-
-class CropOutput(NamedTuple):
-    """What a network says about a batch of crops."""
-
-    points: Float[ndarray, "b a 3"]  # (p px, q px, r mm)
-    sigma: Float[ndarray, "b a 3"]  # standard deviations in the same units
-    kind: Float[ndarray, "b 2"] | None = None  # log-odds of a hand, and of a right one; of networks that tell
-
-
-@runtime_checkable
-class CropModel(Protocol):
-    """What prediction needs of a runtime."""
-
-    card: ModelCard
-
-    def __call__(self, crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
-        """Run a batch of normalised crops in [-1, 1]."""
-        ...
+Provider = Literal["cpu", "cuda", "tensorrt", "coreml", "directml"]
+# onnxruntime's name of each, and the package that brings it
+PROVIDERS: Final[dict[Provider, tuple[str, str]]] = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
+}
 
 
 class OnnxModel:
-    """A model in onnxruntime on the CPU.
+    """A model in onnxruntime.
 
     Args:
         model: a shipped name or an ONNX file.
         threads: of the network; None: onnxruntime's choice, one a core.
+        provider: what computes.
 
-    Raises ModelError for a file that is missing, broken or not dor3d's; nothing in it is ever unpickled.
+    Raises ModelError for a file that is missing, broken or not dor3d's (nothing in it is ever unpickled), InputError
+    for a provider that is not installed.
     """
 
-    def __init__(self, model: str | Path = "compact", threads: int | None = None) -> None:
+    def __init__(self, model: str | Path = "compact", threads: int | None = None, provider: Provider = "cpu") -> None:
         path = find_model(model)
-        self._session = open_session(path, threads)
+        self._session = open_session(path, threads, provider)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.card = ModelCard.parse(text, str(path))
         _check_interface(self._session, self.card, str(path))
@@ -56,20 +50,31 @@ class OnnxModel:
             points, sigma, *kind = self._session.run(self._outputs, {"crop": np.ascontiguousarray(crops, np.float32)})
         except Exception as error:  # onnxruntime's errors share no base class
             raise ModelError(f"Model {self.card.name} failed", got=first_line(error)) from None
-        expected = (len(crops), len(self.card.joints), 3)
-        if points.shape != expected or sigma.shape != expected:
-            raise ModelError("A model's output has a wrong shape", got=(points.shape, sigma.shape), expected=expected)
-        if kind and kind[0].shape != (len(crops), 2):
-            raise ModelError("A model's output has a wrong shape", got=kind[0].shape, expected=(len(crops), 2))
-        if not all(np.isfinite(output).all() for output in (points, sigma, *kind)):
-            raise ModelError(f"Model {self.card.name} put out numbers that are not finite")
-        return CropOutput(points, sigma, *kind)
+        return checked_output(self.card, len(crops), points, sigma, *kind or [None])
 
 
-def open_session(path: Path, threads: int | None) -> Any:
-    """A session of an ONNX file on the CPU; raises ModelError for a file that is none, InputError for no threads."""
-    if threads is not None and threads < 1:
-        raise InputError("The number of threads must be at least 1", got=threads)
+def providers() -> list[Provider]:
+    """Those that the installed onnxruntime brings; whether they start is another matter."""
+    brought = onnxruntime.get_available_providers()
+    return [name for name, (wanted, _) in PROVIDERS.items() if wanted in brought]
+
+
+def open_session(path: Path, threads: int | None, provider: Provider = "cpu") -> Any:
+    """A session of an ONNX file.
+
+    Args:
+        path: of the file.
+        threads: on the CPU; None: one a core.
+        provider: what computes.
+
+    Raises ModelError for a file that is no network, or where the provider cannot start; InputError for no threads, or a
+    provider that is not installed.
+    """
+    check_threads(threads)
+    wanted, package = PROVIDERS[provider]
+    if provider not in (known := providers()):
+        fix = f"{package} may bring it, in place of what is installed."
+        raise InputError("This onnxruntime lacks a provider", got=provider, expected=" or ".join(known), fix=fix)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # our one line says it
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -77,16 +82,16 @@ def open_session(path: Path, threads: int | None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:  # onnxruntime's errors share no base class
         raise ModelError(
             f"{path} cannot be opened as a model", got=first_line(error), expected="an ONNX file of dor3d"
         ) from None
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    if session.get_providers()[0] != wanted:  # it falls back to the CPU without a word
+        raise ModelError(
+            f"onnxruntime cannot start {provider}", got=session.get_providers(), fix="Its driver may be missing or old."
+        )
+    return session
 
 
 def _check_interface(session: Any, card: ModelCard, source: str) -> None:

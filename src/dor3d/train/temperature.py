@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from dor3d.data.batch import Batch
+from dor3d.data.batch import Batch, Source
 from dor3d.errors import InputError
 from dor3d.model.checkpoint import load_model, read_config
 from dor3d.model.turns import with_turns
+from dor3d.runtime.parity import made_up_crops
 from dor3d.train.config import TrainConfig
 from dor3d.train.start import make_sources
 
@@ -52,14 +53,32 @@ def fit_temperatures(run: Path, count: int, turns: int = 1) -> Temperatures:
     net, errors, sigmas = with_turns(load_model(run), turns), [], []
     count = min(count, source.length or count)
     for first in range(0, count, _BATCH):
-        batch = source.batch(0, range(first, min(first + _BATCH, count))).on(torch.device("cpu"))
-        if not isinstance(batch, Batch):
-            raise InputError("Only networks that read joints have standard deviations", got=type(batch).__name__)
+        batch = _batch(source, first, count)
         with torch.no_grad():
             said = net(batch.crop)
         errors.append((said.points - batch.points).numpy())
         sigmas.append(said.sigma.numpy())
     return temperatures(np.concatenate(errors), np.concatenate(sigmas))
+
+
+def crops_of(run: Path, count: int) -> Float[ndarray, "n 1 s s"]:
+    """Crops of a run's own held-out samples; made-up ones where it has none, or they cannot be read."""
+    try:
+        source = make_sources(TrainConfig.from_json(read_config(run))).validation
+    except InputError:
+        source = None
+    if source is None:
+        return made_up_crops(count, load_model(run).config.size)
+    count = min(count, source.length or count)
+    return np.concatenate([_batch(source, i, count).crop.numpy() for i in range(0, count, _BATCH)])
+
+
+def _batch(source: Source, first: int, count: int) -> Batch:
+    """Samples of a source from the first on, `count` of it at most."""
+    batch = source.batch(0, range(first, min(first + _BATCH, count))).on(torch.device("cpu"))
+    if not isinstance(batch, Batch):
+        raise InputError("Only networks that read joints have standard deviations", got=type(batch).__name__)
+    return batch
 
 
 def temperatures(error: Float[ndarray, "n a 3"], sigma: Float[ndarray, "n a 3"]) -> Temperatures:

@@ -1,5 +1,6 @@
 """Verbs that make and use a model: demo, predict, render, train, export."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from dor3d.errors import InputError
 from dor3d.verbs import spin_briefly
 
 Side = Literal["auto", "left", "right"]
+_PARITY_CROPS = 256
 
 
 def demo(out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-demo")) -> None:
@@ -55,7 +57,8 @@ def predict(
         cube: side of the cube around the hand in mm, in the image plane and in depth; the model's own by default.
         hand: which hand it is, if you know.
         model: a shipped model's name or an ONNX file.
-        backend: what runs the network: auto or onnxruntime.
+        backend: what runs the network: onnxruntime, openvino, openvino:bf16, torch-eager, ...; auto takes the fastest
+            that is installed, by a short trial which is remembered.
         threads: of the networks; one a core by default.
         locator: what looks for hands: the network that ships, or else the nearest surface that may be one (auto); that
             rule alone; or a locator's ONNX file.
@@ -179,7 +182,8 @@ def train(
 def export(
     model: Annotated[Positional[Path], arg(name="MODEL", metavar="MODEL")],
     out: Annotated[Path, arg(metavar="FILE")],
-    format: Literal["onnx"] = "onnx",
+    format: Literal["onnx", "openvino"] = "onnx",
+    precision: Literal["fp32", "fp16", "int8"] = "fp16",
     calibrate: Annotated[int, arg(metavar="N")] = 2048,
     turns: Literal[1, 3, 5] = 1,
 ) -> None:
@@ -187,8 +191,10 @@ def export(
 
     Args:
         model: a run folder.
-        out: the file to write.
+        out: the file to write; of openvino the .xml, and its .bin comes beside it.
         format: its format.
+        precision: of the weights in the file, which are computed with in float32 where they are fp16; int8 computes in
+            integers. A file that answers otherwise than the network, beyond what its precision excuses, is not written.
         calibrate: held-out samples of the run that its standard deviations are fitted to; 0: leave them as they are.
         turns: how often the file looks at each crop, turned a little further each time, and takes the mean: better
             joints for so many times the work.
@@ -202,10 +208,47 @@ def export(
         print(f"{out}: agrees with torch, at most {difference:.0%} as far off as it may be")
         return
     from dor3d.runtime.export import export_onnx
+    from dor3d.runtime.export_openvino import check_place, export_openvino
+    from dor3d.train.temperature import crops_of
 
+    if format == "openvino":
+        check_place(out)
     factors = _sigma_factors(model, calibrate, turns) if calibrate else (1.0, 1.0, 1.0)
-    difference = export_onnx(model, out, sigma_scale=factors, turns=turns)
-    print(f"{out}: joints agree with torch's within {difference:.3f} mm on average")
+    crops = crops_of(model, _PARITY_CROPS)
+    options: dict[str, Any] = {"sigma_scale": factors, "turns": turns, "crops": crops, "name": out.stem}
+    if format == "onnx":
+        found = export_onnx(model, out, precision=precision, **options)
+        print(f"{out}: on {len(crops)} crops joints are {found} from PyTorch's")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        found = export_onnx(model, file, precision="int8" if precision == "int8" else "fp32", **options)
+        then = export_openvino(file, out, crops, precision)
+    print(f"{out}: on {len(crops)} crops ONNX's joints are {found} from PyTorch's, OpenVINO's {then} from ONNX's")
+
+
+def bench(
+    models: Annotated[Positional[tuple[str, ...]], arg(name="MODEL", metavar="MODEL...")] = (),
+    backend: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (),
+    seconds: Annotated[float, arg(metavar="S")] = 3.0,
+    threads: Annotated[int | None, arg(metavar="N")] = None,
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    out: Annotated[Path | None, arg(metavar="DIR")] = None,
+) -> None:
+    """Time models in all backends of this machine: one crop, the best batch, the whole pipeline, memory, work.
+
+    Args:
+        models: shipped names, ONNX files, run folders, resnet50 or swin-b (the paper's, with random weights); by
+            default compact and these two.
+        backend: some backends alone, as predict takes them.
+        seconds: for each of a row's measurements.
+        threads: on the processor; one a core by default.
+        json: print one JSON object and nothing else.
+        out: folder for bench.json, bench.md and a plot of error against speed, for models whose error is known.
+    """
+    from dor3d.bench.report import bench_verb
+
+    bench_verb(models, backend, seconds, threads, json=json, out=out)
 
 
 def _sigma_factors(run: Path, count: int, turns: int) -> tuple[float, float, float]:

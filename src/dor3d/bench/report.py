@@ -1,0 +1,113 @@
+"""A benchmark's table, what a frame's time goes into, and error against speed."""
+
+import math
+import sys
+from collections.abc import Sequence
+from json import dumps
+from pathlib import Path
+from typing import Final
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from dor3d.bench.run import Bench, Row, bench
+from dor3d.errors import InputError
+from dor3d.files import whole_file, write_whole
+
+# frames a second on a V100 and mean error on NYU (mm): Table 5 of DOR3D-Net
+PAPER: Final = {"DOR3D-Net, Swin-B": (47.0, 6.99), "DOR3D-Net, ResNet50": (110.0, 7.67)}
+_HEADS: Final = (
+    *("model", "backend", "ms (median / 99 %)", "frames/s", "best batch: frames/s", "whole pipeline: frames/s"),
+    *("MB in use", "parameters (M)", "GFLOP", "of the peak"),
+)
+
+
+def bench_verb(
+    models: Sequence[str], backends: Sequence[str], seconds: float, threads: int | None, *, json: bool, out: Path | None
+) -> None:
+    """Measure, print, and write what is asked for."""
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError("The time of a measurement must be positive", got=seconds)
+    found = bench(models, backends, seconds, threads, lambda line: print(line, file=sys.stderr, flush=True))
+    text, raw = as_text(found), dumps(found.to_json(), indent=1) + "\n"
+    print(raw if json else text, end="")
+    if out is not None:
+        write_whole(out / "bench.json", raw)
+        write_whole(out / "bench.md", text)
+        draw_pareto(found, out / "error_speed.png")
+
+
+def as_text(found: Bench) -> str:
+    """All rows as a Markdown table, what could not be run, and where the time of a frame goes."""
+    machine = found.machine
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "openvino", "torch") if name in machine)
+    about = f"{machine['processor']}, {machine['cores']} cores{gpu}; {versions}"
+    lines = [
+        f"{about}; a float32 matrix product does {machine['peak_gflops']:.0f} GFLOP/s",
+        "",
+        f"| {' | '.join(_HEADS)} |",
+        "|" + "---|" * len(_HEADS),
+        *(_line(row) for row in found.rows),
+    ]
+    if any(row.random_weights for row in found.rows):
+        lines += ["", "\\* random weights"]
+    lines += ["", *(f"not run: {name}: {why}" for name, why in found.failed.items())]
+    lines += [text for row in found.rows[:1] if (text := _profile(row))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _line(row: Row) -> str:
+    name = row.backend if row.precision == "fp32" else f"{row.backend}:{row.precision}"
+    cells = [
+        f"{row.model}{' *' if row.random_weights else ''}",
+        name,
+        f"{row.latency_ms:.2f} / {row.p99_ms:.2f}",
+        f"{row.frames_per_s:.0f}",
+        f"{row.best_batch}: {row.best_frames_per_s:.0f}",
+        f"{row.pipeline_frames_per_s:.0f}" if row.pipeline_frames_per_s else "",
+        f"{row.memory_mb:.0f}",
+        f"{row.parameters / 1e6:.2f}" if row.parameters else "",
+        f"{row.gflop:.2f}" if row.gflop else "",
+        f"{row.peak_share:.0%}" if row.peak_share else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _profile(row: Row) -> str:
+    """Where the time of a frame goes."""
+    if not row.pipeline_ms:
+        return ""
+    whole = sum(row.pipeline_ms.values())
+    parts = ", ".join(f"{name} {ms:.2f} ms ({ms / whole:.0%})" for name, ms in row.pipeline_ms.items())
+    return f"A frame of a followed hand, {row.model} in {row.backend}: {parts}"
+
+
+def draw_pareto(found: Bench, out: Path) -> bool:
+    """Error against speed, each model in its fastest backend, the paper's two beside; False where no error is known."""
+    known = sorted(((r.frames_per_s, r.error_mm, r) for r in found.rows if r.error_mm is not None), key=lambda k: k[0])
+    best = {row.model: (speed, error, row.backend) for speed, error, row in known}  # the fastest of each comes last
+    if not best:
+        return False
+    figure, axes = plt.subplots(figsize=(6.5, 4))
+    for model, (speed, error, backend) in best.items():
+        axes.plot(speed, error, "o", color="C0")
+        _name(axes, f"{model}, {backend}", speed, error)
+    for name, (speed, error) in PAPER.items():
+        axes.plot(speed, error, "s", mfc="none", color="C1")
+        _name(axes, f"{name}\n(NYU, V100)", speed, error)
+    axes.set(xscale="log", xlabel="crops a second, one at a time", ylabel="mean error (mm), ours on `clear`")
+    axes.margins(x=0.35, y=0.25)
+    axes.grid(alpha=0.3, which="both")
+    figure.tight_layout()
+    with whole_file(out) as file:
+        figure.savefig(file, dpi=100, format="png")
+    plt.close(figure)
+    return True
+
+
+def _name(axes: Axes, text: str, x: float, y: float) -> None:
+    axes.annotate(text, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)

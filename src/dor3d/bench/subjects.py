@@ -1,0 +1,47 @@
+"""Networks to time that have to be built or exported first; needs the training stack."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dor3d.bench.subject import Subject
+from dor3d.model.checkpoint import load_model, save_model
+from dor3d.model.network import HandNet, ModelConfig, parameter_count
+from dor3d.runtime.card import ModelCard
+from dor3d.runtime.export import export_onnx
+from dor3d.train.recipes import get_recipe
+
+
+def with_random_weights(name: str, folder: Path) -> Subject:
+    """One of the paper's networks, its weights random."""
+    net = HandNet(get_recipe(f"synth-{name}").model).eval()
+    run = folder / name
+    save_model(run, net)
+    return replace(exported(name, run, folder), random=True)
+
+
+def exported(name: str, run: Path, folder: Path) -> Subject:
+    """A run, and the file that it is exported to."""
+    net = load_model(run)
+    file = folder / f"{run.name}.onnx"
+    export_onnx(net, file, precision="fp32", name=run.name)
+    return Subject(run.name or name, file, run, parameters=parameter_count(net.folded()), gflop=gflop(net))
+
+
+def with_network(subject: Subject, card: ModelCard, folder: Path) -> Subject:
+    """A file's network for PyTorch, with random weights: they cost the same."""
+    net = HandNet(ModelConfig.from_json(card.model)).eval()
+    run = folder / f"{subject.name}-network"
+    save_model(run, net)
+    return replace(subject, run=run, parameters=parameter_count(net.folded()), gflop=gflop(net) * card.turns)
+
+
+@torch.no_grad()
+def gflop(net: HandNet) -> float:
+    """Of one crop: products and sums, each one."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # attention as plain products
+        net.folded()(torch.zeros(1, 1, net.config.size, net.config.size))
+    return counter.get_total_flops() / 1e9

@@ -1,0 +1,113 @@
+"""`dor3d bench`: what it prints is what it measured, in the form that is promised."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dor3d.bench import run as bench_run
+from dor3d.bench.measure import Followed, Job, best_batch, measure, peak_memory_mb, pipeline
+from dor3d.bench.report import as_text, draw_pareto
+from dor3d.bench.run import Bench, Row, bench
+from dor3d.cli import main
+from dor3d.errors import InputError, ModelError
+from dor3d.runtime.base import CropOutput
+from dor3d.runtime.onnx import OnnxModel
+from dor3d.skeleton import JOINTS
+
+QUICK = 0.02
+PROMISED = {"model", "backend", "precision", "batch", "latency_ms", "p99_ms", "frames_per_s", "pipeline_frames_per_s"}
+
+
+def test_rows_have_the_promised_fields(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["bench", "compact", "--backend", "onnxruntime", "openvino", "--seconds", str(QUICK), "--threads", "1"]
+    main([*words, "--json", "--out", str(tmp_path)])
+    told = json.loads(capsys.readouterr().out)
+    assert [row["backend"] for row in told["rows"]] == ["onnxruntime", "openvino"] and not told["failed"]
+    for row in told["rows"]:
+        assert set(row) >= PROMISED and row["model"] == "compact" and row["batch"] == 1
+        assert 0 < row["latency_ms"] <= row["p99_ms"] and row["pipeline_frames_per_s"] < row["frames_per_s"] * 1.5
+        assert row["best_frames_per_s"] > 0 and 50 < row["memory_mb"] < 2000
+        assert row["parameters"] == pytest.approx(1.73e6, rel=0.01) and row["gflop"] == pytest.approx(0.14, abs=0.02)
+        assert row["peak_share"] == pytest.approx(
+            row["gflop"] * row["frames_per_s"] / told["machine"]["peak_gflops"], abs=2e-3
+        )
+    assert told == json.loads((tmp_path / "bench.json").read_text())
+    assert "| compact | openvino |" in (tmp_path / "bench.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("models", "backends", "error", "said"),
+    [
+        (["nope"], [], ModelError, "No such model; got nope"),
+        (["compact"], ["onnx"], InputError, "Unknown backend; got onnx"),
+    ],
+)
+def test_wrong_names_end_before_anything_is_timed(
+    models: list[str], backends: list[str], error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_run, "peak_gflops", lambda: 1.0)
+    monkeypatch.setattr(bench_run, "_timed", lambda *_: pytest.fail("it was timed"))
+    with pytest.raises(error, match=said):
+        bench(models, backends, QUICK, 1, lambda _: None)
+
+
+def test_what_cannot_be_run_is_told_and_the_others_go_on() -> None:
+    found = bench(["compact"], ["onnxruntime-cuda", "onnxruntime"], QUICK, 1, lambda _: None)
+    assert [row.backend for row in found.rows] == ["onnxruntime"]
+    assert list(found.failed) == ["compact in onnxruntime-cuda"] and "lacks a provider" in as_text(found)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_a_measurement_takes_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "compact", "--seconds", seconds])
+    assert "The time of a measurement must be positive" in capsys.readouterr().err
+
+
+class Slow:
+    """A network that has room for four crops."""
+
+    def __init__(self) -> None:
+        self.card, self.most = OnnxModel("compact", 1).card, 0
+
+    def __call__(self, crops: np.ndarray) -> CropOutput:
+        if len(crops) > 4:
+            raise MemoryError
+        self.most = max(self.most, len(crops))
+        time.sleep(0.003)  # each call takes as long, whatever it is asked
+        points = np.zeros((len(crops), len(JOINTS), 3), np.float32)
+        return CropOutput(points, points + 1)
+
+
+def test_batches_grow_until_there_is_no_room() -> None:
+    model = Slow()
+    assert best_batch(model, QUICK)[0] == 4 and model.most == 4
+
+
+def test_a_followed_hand_costs_one_look_a_frame() -> None:
+    """Also of networks whose answers say nothing."""
+    followed = Followed(Slow())
+    told = pipeline(followed.model, 0.1)
+    assert told["pipeline_frames_per_s"] > 0 and set(told["pipeline_ms"]) == {"crop", "network", "rest"}
+    assert told["pipeline_ms"]["rest"] < 20  # where the hand was looked for in each frame it would be more
+
+
+def test_memory_is_this_processs_own() -> None:
+    before = peak_memory_mb()
+    block = np.ones(2**25)
+    assert peak_memory_mb() >= before and block[0] == 1
+    assert measure(Job("compact", "onnxruntime", QUICK, 1))["memory_mb"] >= before
+
+
+def test_the_plot_takes_the_fastest_of_each_model(tmp_path: Path) -> None:
+    rows = [
+        Row("compact", "onnxruntime", "fp32", 1, 5.0, 6.0, 200.0, error_mm=10.0),
+        Row("compact", "openvino", "bf16", 1, 2.0, 3.0, 500.0, error_mm=10.0),
+        Row("swin-b", "openvino", "fp32", 1, 90.0, 99.0, 11.0),
+    ]
+    machine = {"processor": "x", "cores": 2, "gpu": "", "peak_gflops": 100.0}
+    assert draw_pareto(Bench(machine, rows), tmp_path / "a.png") and (tmp_path / "a.png").stat().st_size > 5000
+    assert not draw_pareto(Bench(machine, rows[2:]), tmp_path / "b.png") and not (tmp_path / "b.png").exists()
