@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 
 from dor3d.data.batch import Batch, stack
+from dor3d.data.sources import CropShape, open_sources
 from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
+from dor3d.skeleton import JOINTS
 from dor3d.train.checkpoints import Checkpoints
 from dor3d.train.config import TrainConfig
 from dor3d.train.loop import TrainResult, train
@@ -376,6 +378,14 @@ def test_overrides_are_read_by_type() -> None:
 def test_bad_overrides_end_in_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         override(get_recipe("synth-compact"), changes)
+
+
+def test_a_field_that_data_and_model_have_is_asked_for() -> None:
+    with pytest.raises(InputError, match=r"upright is a field of the data and of the model; expected data\.upright or"):
+        override(get_recipe("synth-wide"), {"upright": "true"})
+    config = override(get_recipe("synth-wide"), {"data.upright": "true"})
+    with pytest.raises(InputError, match="Wrong value for upright; got True; expected float"):
+        open_sources(config.data, CropShape(96, (280.0, 300.0), JOINTS), 0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,17 @@ import types
 import typing
 from typing import Any, Literal, get_args, get_origin
 
+from dor3d.errors import InputError
+
+
+def convert(key: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`, read from text if it is text; raises InputError, which names the key."""
+    try:
+        return read_as(value, kind)
+    except (ValueError, TypeError):
+        name = getattr(kind, "__name__", None) if get_origin(kind) is None else None
+        raise InputError(f"Wrong value for {key}", got=repr(value), expected=name or str(kind)) from None
+
 
 def read_as(value: Any, kind: Any) -> Any:
     """A value of JSON or of a command line as a field's type; text is read, numbers are not cut.

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_type_hints
 
 from dor3d.data.augment import Augmentation
 from dor3d.data.batch import Source
@@ -21,6 +21,7 @@ from dor3d.data.sets import SETS, open_set
 from dor3d.data.synthetic import SyntheticConfig, SyntheticHands
 from dor3d.data.testsets import HARD_VALIDATION_SEED, VALIDATION_SEED, clear_config, hard_config
 from dor3d.errors import InputError
+from dor3d.fields import convert
 from dor3d.hand.room import RoomConfig
 from dor3d.hand.stage import WIDE, SceneConfig
 
@@ -192,10 +193,10 @@ def _wait_for(place: Path) -> Cache:
 
 
 def _take(options: dict[str, Any], kind: type) -> dict[str, Any]:
-    """Remove and return the options that are fields of this dataclass; JSON's lists become tuples."""
+    """Remove and return the options that are fields of this dataclass, as its types; raises InputError for others."""
+    types = get_type_hints(kind)
     names = {f.name for f in dataclasses.fields(kind)} - {"scene", "size", "cube_mm"}
-    found = {name: options.pop(name) for name in list(options) if name in names}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return {name: convert(name, options.pop(name), types[name]) for name in list(options) if name in names}
 
 
 def _check_rest(options: Mapping[str, Any], kind: str, *known: type) -> None:

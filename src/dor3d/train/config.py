@@ -5,10 +5,10 @@ import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_origin
+from typing import Any, Final, Literal
 
 from dor3d.errors import InputError
-from dor3d.fields import read_as
+from dor3d.fields import convert
 from dor3d.model.locator import LocatorConfig
 from dor3d.model.network import ModelConfig
 from dor3d.train.losses import LossName, Weights
@@ -184,12 +184,3 @@ def check_known(name: str, known: list[str], shown: str | None = None) -> None:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
         raise InputError("Unknown key", got=shown or name, expected=f"one of {', '.join(close or sorted(known))}")
-
-
-def convert(key: str, value: Any, kind: Any) -> Any:
-    """`value` as `kind`, read from text if it is text; raises InputError, which names the key."""
-    try:
-        return read_as(value, kind)
-    except (ValueError, TypeError):
-        name = getattr(kind, "__name__", None) if get_origin(kind) is None else None
-        raise InputError(f"Wrong value for {key}", got=repr(value), expected=name or str(kind)) from None

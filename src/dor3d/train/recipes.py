@@ -8,9 +8,10 @@ from typing import Any, Final
 from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.sources import SetOptions
 from dor3d.errors import InputError
+from dor3d.fields import convert
 from dor3d.model.locator import LocatorConfig
 from dor3d.model.network import ModelConfig
-from dor3d.train.config import NESTED, TrainConfig, check_known, convert, names, types
+from dor3d.train.config import NESTED, TrainConfig, check_known, names, types
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {}
 
@@ -194,13 +195,16 @@ def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     type, or text that reads as it. Data keys are the data's to check. `preset` stands for the fields of one of PRESETS;
     others given beside it win.
 
-    Raises InputError for unknown keys, with those that look alike, and for values of the wrong type.
+    Raises InputError for unknown keys, with those that look alike, for one that two of them have, and for values of the
+    wrong type.
     """
     changes = {**_preset(changes), **{key: value for key, value in changes.items() if key != "preset"}}
     own, model, data, locator = ({} for _ in range(4))
     own_names, model_names = names(TrainConfig) - {*NESTED, "recipe"}, names(ModelConfig)
     for key, value in changes.items():
         name = key.replace("-", "_")
+        if name in config.data and name in model_names:
+            raise InputError(f"{name} is a field of the data and of the model", expected=f"data.{name} or model.{name}")
         if name.startswith("data.") or name in config.data:
             data[name.removeprefix("data.")] = _literal(value)
         elif name in own_names:
