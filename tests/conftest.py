@@ -1,7 +1,7 @@
 """The shape checks of the whole suite, and the fixtures that several tests share."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,14 @@ _MET = (beartype.claw, lightning.fabric, scipy.stats, timm)
 # Both before the first import of dor3d: shapes and types in its signatures are checked at every call.
 numba.njit = _njit_of_plain_function
 jaxtyping.install_import_hook("dor3d", "beartype.beartype")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept below ~/.cache stays out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dor3d.cli import main
 from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import save_model
 from dor3d.model.network import HandNet, ModelConfig
@@ -181,3 +182,25 @@ def test_openvinos_files_have_their_ending(run: Path, tmp_path: Path) -> None:
 )
 def test_how_far_apart_is_near_enough(found: Parity, limit: str, good: bool) -> None:
     assert found.within(limit) is good  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [["--precision", "fp32"], ["--format", "openvino"]], ids=["onnx", "openvino"])
+def test_runs_are_exported_from_the_command_line(
+    words: list[str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / ("mine.xml" if "openvino" in words else "mine.onnx")
+    main(["export", str(run), *words, "--calibrate", "0", "--out", str(out)])
+    assert "on 256 crops" in capsys.readouterr().out
+    model = open_backend(out, "auto", 1)
+    assert model.card.name == "mine"
+    assert parity(model.card, model(CROPS), OnnxModel(run / "net.onnx", 1)(CROPS)).within("fp16")
+
+
+def test_eight_bits_hold_where_the_network_can_bear_them(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.onnx"
+    assert export_onnx(run, out, precision="int8", crops=CROPS).within("int8")
+    assert out.stat().st_size < 0.5 * (run / "net.onnx").stat().st_size
+    expected = OnnxModel(run / "net.onnx", 1)(CROPS)
+    for name in ("onnxruntime", "openvino"):
+        model = open_backend(out, name, 1)
+        assert parity(model.card, model(CROPS), expected).within("int8"), name

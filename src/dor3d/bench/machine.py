@@ -5,10 +5,11 @@ import os
 import platform
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from dor3d.runtime.backends import processor
 
 _SIDE: Final = 1536  # of the square matrices whose product is timed
 _ROUNDS: Final = 8
@@ -26,16 +27,6 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         **versions,
     }
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def cores() -> int:

@@ -11,6 +11,7 @@ the bounds of `dor3d.runtime.parity`, and takes the fastest. What it took is rem
 and this machine, below ~/.cache/dor3d.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast, get_args
 
 import numpy as np
+import onnxruntime
 
 from dor3d.errors import Dor3dError, InputError
 from dor3d.files import write_whole
@@ -96,45 +98,39 @@ def open_choice(model: str | Path, choice: Choice, threads: int | None = None) -
 def fastest(model: str | Path, threads: int | None = None) -> Choice:
     """What answers soonest on one crop after another, by trial or as remembered from one."""
     path = find_model(model)
-    choices = [Choice(REFERENCE)] if path.suffix != ".xml" else []
-    choices += [choice for choice in _others(path) if choice not in choices]
-    if not choices:
-        raise InputError("OpenVINO is not installed, and runs .xml files alone", fix="pip install 'dor3d[openvino]'")
-    if len(choices) == 1:
-        return choices[0]
+    of_openvino = path.suffix == ".xml"
+    if not of_openvino and not _has("openvino") and providers() == ["cpu"]:
+        return Choice(REFERENCE)  # there is nothing to choose
     place, key = _memory(), _key(path, threads)
     known = _remembered(place)
-    before = [choice for choice in choices if str(choice) == known.get(key)]
-    if before:
-        return before[0]
+    with contextlib.suppress(KeyError, InputError):
+        return Choice.parse(known[key])
+    choices = [choice for choice in runs_files() if choice.backend == "openvino" or not of_openvino]
+    if not choices:
+        raise InputError("OpenVINO is not installed, and runs .xml files alone", fix="pip install 'dor3d[openvino]'")
     times = dict(_tried(path, choices, threads))
     best = min(times, key=lambda choice: times[choice] * (_MARGIN if choice == choices[0] else 1.0))
     _remember(place, {**known, key: str(best)})
     return best
 
 
-def installed() -> list[Choice]:
-    """All that this machine can be expected to run, onnxruntime on the CPU first."""
-    found = [Choice(_onnx_name(provider)) for provider in providers()]
+def runs_files() -> list[Choice]:
+    """All here that run files, onnxruntime on the CPU first."""
+    found = sorted((Choice(_onnx_name(provider)) for provider in providers()), key=lambda one: one.backend != REFERENCE)
     if _has("openvino"):
         from dor3d.runtime.openvino import precisions
 
         found += [Choice("openvino", precision) for precision in precisions()]
-    if _has("torch"):
-        from dor3d.runtime.pytorch import choices
-
-        found += [Choice(f"torch-{mode}", precision) for mode, precision in choices()]
     return found
 
 
-def _others(path: Path) -> Iterator[Choice]:
-    """What else is installed and runs files."""
-    if path.suffix != ".xml":
-        yield from (Choice(_onnx_name(provider)) for provider in providers())
-    if importlib.util.find_spec("openvino"):
-        from dor3d.runtime.openvino import precisions
+def installed() -> list[Choice]:
+    """All that this machine can be expected to run, onnxruntime on the CPU first."""
+    if not _has("torch"):
+        return runs_files()
+    from dor3d.runtime.pytorch import choices
 
-        yield from (Choice("openvino", precision) for precision in precisions())
+    return runs_files() + [Choice(f"torch-{mode}", precision) for mode, precision in choices()]
 
 
 def _tried(path: Path, choices: list[Choice], threads: int | None) -> Iterator[tuple[Choice, float]]:
@@ -189,10 +185,10 @@ def _memory() -> Path:
 
 def _key(path: Path, threads: int | None) -> str:
     """The file, the versions of what may run it, and the machine, as one word."""
-    installed = [f"{name} {metadata.version(name)}" for name in ("onnxruntime", "openvino") if _has(name)]
-    machine = [platform.machine(), platform.processor(), _processor(), os.cpu_count(), threads]
+    versions = [onnxruntime.__version__, providers(), metadata.version("openvino") if _has("openvino") else ""]
+    machine = [platform.machine(), processor(), os.cpu_count(), threads]
     digest = hashlib.sha256(path.read_bytes())
-    digest.update(json.dumps([installed, machine]).encode())
+    digest.update(json.dumps([versions, machine]).encode())
     return digest.hexdigest()[:32]
 
 
@@ -200,13 +196,14 @@ def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _processor() -> str:
-    """Its model's name, where Linux tells."""
+def processor() -> str:
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith("model name")), "")
+    except OSError:  # not Linux
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _remembered(place: Path) -> dict[str, str]:
