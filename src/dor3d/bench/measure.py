@@ -90,7 +90,7 @@ def timed(work: Callable[[], object], seconds: float) -> ndarray:
 
 
 def best_batch(model: CropModel, seconds: float) -> tuple[int, float]:
-    """The size of batch that gives most crops a second, and how many; doubled while that helps and memory holds."""
+    """The size of batch that gives most crops a second, and how many; doubled while it helps and room and time last."""
     best, size = (1, 0.0), 1
     while size <= _LARGEST:
         crops = made_up_crops(size, model.card.size)
@@ -101,6 +101,8 @@ def best_batch(model: CropModel, seconds: float) -> tuple[int, float]:
         if rate < 0.97 * best[1]:
             break
         best = max(best, (size, rate), key=lambda found: found[1])
+        if size / rate > seconds / 4:
+            break
         size *= 2
     return best
 
