@@ -11,7 +11,9 @@ locator to src/dor3d/weights/find/NAME.onnx.
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import dor3d
 from dor3d.model.checkpoint import load_model, read_config, save_model
@@ -31,10 +33,18 @@ def main() -> None:
     parser.add_argument("--before", type=int, default=0)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--calibrate", type=int, default=2048)
+    parser.add_argument("--errors", type=Path, help="accuracy.json of the same weights, from `accuracy.py --out`")
     args = parser.parse_args()
     config = TrainConfig.from_json(read_config(args.run))
     samples = args.before + config.samples
-    card = {"data": "synthetic", "samples": samples, "licence": "Apache-2.0", "version": dor3d.__version__}
+    card: dict[str, Any] = {
+        "data": "synthetic",
+        "samples": samples,
+        "licence": "Apache-2.0",
+        "version": dor3d.__version__,
+    }
+    if args.errors:  # `dor3d bench` draws them against speed
+        card["errors_mm"] = {name: round(r["mean_mm"], 2) for name, r in json.loads(args.errors.read_text()).items()}
     weights = ROOT / "src" / "dor3d" / "weights"
     if config.task == "locate":
         share = export_locator(args.run, weights / "find" / f"{args.name}.onnx", name=args.name, card=card)

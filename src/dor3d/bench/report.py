@@ -25,7 +25,7 @@ _HEADS: Final = (
 )
 
 
-def bench_verb(
+def print_bench(
     models: Sequence[str], backends: Sequence[str], seconds: float, threads: int | None, *, json: bool, out: Path | None
 ) -> None:
     """Measure, print, and write what is asked for."""

@@ -104,14 +104,14 @@ def _subject(name: str, folder: Path) -> Subject:
     if name in LARGE or Path(name).is_dir():
         if not _can_export():
             raise InputError(f"To time {name} takes the training stack", fix="pip install 'dor3d[train]'")
-        from dor3d.bench.subjects import exported, with_random_weights
+        from dor3d.bench.networks import exported, with_random_weights
 
         return exported(name, Path(name), folder) if Path(name).is_dir() else with_random_weights(name, folder)
     path = find_model(name)
     card = OnnxModel(path, 1).card if path.suffix == ".onnx" else None
     subject = Subject(name if name in shipped() else path.stem, path, None, error_mm=_error(card))
     if card is not None and card.model and _can_export():
-        from dor3d.bench.subjects import with_network
+        from dor3d.bench.networks import with_network
 
         return with_network(subject, card, folder)
     return subject
@@ -140,7 +140,8 @@ def _add(found: Bench, subject: Subject, choice: Choice, told: dict[str, Any]) -
         return
     row = Row(subject.name, choice.backend, choice.precision, 1, **told)
     row.parameters, row.gflop = subject.parameters, subject.gflop
-    row.error_mm, row.random_weights = subject.error_mm, subject.random
+    row.random_weights = subject.random or (subject.random_run and choice.backend.startswith("torch-"))
+    row.error_mm = None if row.random_weights else subject.error_mm
     if subject.gflop is not None:
         row.peak_share = round(subject.gflop * row.frames_per_s / found.machine["peak_gflops"], 3)
     found.rows.append(row)

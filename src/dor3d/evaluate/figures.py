@@ -18,7 +18,7 @@ from dor3d.errors import InputError
 from dor3d.evaluate.calibration import calibrate
 from dor3d.evaluate.crops import Crops, Network, found_in, last_crops, rendered_crops, run_on, set_crops
 from dor3d.evaluate.maps import departure, disagreement, joint_maps
-from dor3d.evaluate.run import looks_of, open_model, shared_joints
+from dor3d.evaluate.run import LOCATE, looks_of, open_model, shared_joints
 from dor3d.evaluate.truth import read_truth
 from dor3d.files import write_whole
 from dor3d.geometry.crop import center_of_joints
@@ -236,7 +236,7 @@ def _shared(request: Request, model: CropModel) -> tuple[Network, Crops, Sequenc
         return CropOutput(said.points[:, columns], said.sigma[:, columns])
 
     first = _crops_of(request, frames, model.card.size, model.card.cube_mm, joints)
-    looks = looks_of(model, "" if frames is None else request.centers)
+    looks = looks_of(model, located=frames is not None and request.centers == LOCATE)
     return network, last_crops(model, first, looks), joints
 
 

@@ -29,7 +29,7 @@ from dor3d.runtime.onnx import OnnxModel
 from dor3d.text import count_of
 
 _BATCH: Final = 32
-_LOCATE: Final = "locate"  # as users say it
+LOCATE: Final = "locate"  # centres as `dor3d predict` finds them
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -63,17 +63,17 @@ def open_model(model: str) -> CropModel:
 
 def open_centers(source: str, frames: DepthSet) -> Centers:
     """Where the crops of a set are centred: "locate", or what `data.centers` knows. Raises InputError."""
-    return LocatedCenters() if source == _LOCATE else open_given(source, frames)
+    return LocatedCenters() if source == LOCATE else open_given(source, frames)
 
 
-def looks_of(model: CropModel, centers: str) -> int:
+def looks_of(model: CropModel, *, located: bool) -> int:
     """How often a model looks: once, and again if it knows hands upright or first crops may lie far off the hand.
 
     Args:
         model: that looks.
-        centers: name of what first crops are centred on.
+        located: whether first crops are centred where the locator saw something.
     """
-    return 2 if model.card.upright or centers in (LocatedCenters.name, _LOCATE) else 1
+    return 2 if model.card.upright or located else 1
 
 
 @dataclass
@@ -155,7 +155,7 @@ def evaluate(
     if not skip_bad:
         check_files(frames)
     source = CroppedFrames(frames, centers, cube_mm or model.card.cube_mm, model.card.size)
-    looks, result = looks_of(model, centers.name), Evaluation(frames.name, out / "predictions.txt")
+    looks, result = _looks(model, source), Evaluation(frames.name, out / "predictions.txt")
     columns = [model.card.joints.index(name) for name in joints]
     own = [frames.joints.index(name) for name in joints]
     names, poses, truths = [], [], {}
@@ -176,6 +176,10 @@ def evaluate(
         result.score = _score(frames, joints, source.cube_mm, out)
         write_whole(out / "score.json", json.dumps(report(result), indent=1) + "\n")
     return result
+
+
+def _looks(model: CropModel, source: CroppedFrames) -> int:
+    return looks_of(model, located=isinstance(source.centers, LocatedCenters))
 
 
 def _joints(
@@ -261,7 +265,7 @@ def _notes(model: CropModel, frames: DepthSet, source: CroppedFrames) -> dict[st
         "centers": source.centers.name,
         "uses_truth": source.centers.uses_truth,
         "cube_mm": list(source.cube_mm),
-        "looks": looks_of(model, source.centers.name),
+        "looks": _looks(model, source),
     }
 
 

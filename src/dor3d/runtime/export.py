@@ -27,17 +27,15 @@ from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
 from dor3d.model.turns import Turned, with_turns
 from dor3d.runtime.base import CropOutput
-from dor3d.runtime.card import ModelCard
+from dor3d.runtime.card import FORMAT, METADATA_KEY, ModelCard
 from dor3d.runtime.parity import Parity, asked_for, made_up_crops, parity
 from dor3d.runtime.quantize import quantised
 
-FORMAT: Final = 1
-METADATA_KEY: Final = "dor3d"
 OPSET: Final = 17
 Stored = Literal["fp32", "fp16", "int8"]
 _BATCH: Final = 16
 _CROPS: Final = 8
-_WHOLE: Final = ("/net/head", "/net/errors", "/net/kind")  # what a quantised network computes in float32
+_WHOLE: Final = frozenset({"head", "errors", "kind"})  # what a quantised network computes in float32
 _HALF_MAX: Final = 65504.0
 
 

@@ -23,7 +23,8 @@ from dor3d.files import write_whole
 from dor3d.geometry.grid import COARSE
 from dor3d.model.checkpoint import load_locator
 from dor3d.model.locator import Locator
-from dor3d.runtime.export import FORMAT, METADATA_KEY, store_half, traced
+from dor3d.runtime.card import FORMAT, METADATA_KEY
+from dor3d.runtime.export import store_half, traced
 from dor3d.runtime.locator import OUTPUTS
 
 # how far outputs may be from torch's, on average: log-odds, grid cells, log of distance

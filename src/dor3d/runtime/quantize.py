@@ -18,18 +18,18 @@ _BATCH: Final = 16
 _KINDS: Final = ("Conv", "MatMul", "Gemm")
 
 
-def quantised(proto: ModelProto, crops: Float[ndarray, "n 1 s s"], whole: tuple[str, ...]) -> ModelProto:
+def quantised(proto: ModelProto, crops: Float[ndarray, "n 1 s s"], whole: frozenset[str]) -> ModelProto:
     """A network in eight bits (QDQ form, which onnxruntime and OpenVINO both turn into integer kernels).
 
     Args:
         proto: in float32, batch norms folded.
         crops: like those that it will see; some hundreds.
-        whole: beginnings of the names of nodes that stay as they are.
+        whole: modules whose nodes stay as they are.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    kept = [node.name for node in proto.graph.node if node.name.startswith(whole)]
+    kept = [node.name for node in proto.graph.node if whole & set(node.name.split("/"))]
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, done = (Path(folder) / name for name in ("plain.onnx", "ready.onnx", "done.onnx"))
         onnx.save(proto, str(plain))

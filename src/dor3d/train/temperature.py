@@ -4,6 +4,7 @@ Source: Guo et al., "On calibration of modern neural networks", ICML 2017. Its o
 of standard deviations along x and y, and one along z, fitted on held-out samples.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from dor3d.data.batch import Batch, Source
+from dor3d.data.batch import Batch
 from dor3d.errors import InputError
 from dor3d.model.checkpoint import load_model, read_config
 from dor3d.model.turns import with_turns
@@ -47,13 +48,8 @@ def fit_temperatures(run: Path, count: int, turns: int = 1) -> Temperatures:
         count: samples at most.
         turns: how often the network looks at each crop, each time turned.
     """
-    source = make_sources(TrainConfig.from_json(read_config(run))).validation
-    if source is None:
-        raise InputError("The run held out no samples", fix="Leave held_out above 0.")
     net, errors, sigmas = with_turns(load_model(run), turns), [], []
-    count = min(count, source.length or count)
-    for first in range(0, count, _BATCH):
-        batch = _batch(source, first, count)
+    for batch in held_out(run, count):
         with torch.no_grad():
             said = net(batch.crop)
         errors.append((said.points - batch.points).numpy())
@@ -64,21 +60,27 @@ def fit_temperatures(run: Path, count: int, turns: int = 1) -> Temperatures:
 def crops_of(run: Path, count: int) -> Float[ndarray, "n 1 s s"]:
     """Crops of a run's own held-out samples; made-up ones where it has none, or they cannot be read."""
     try:
-        source = make_sources(TrainConfig.from_json(read_config(run))).validation
+        return np.concatenate([batch.crop.numpy() for batch in held_out(run, count)])
     except InputError:
-        source = None
-    if source is None:
         return made_up_crops(count, load_model(run).config.size)
+
+
+def held_out(run: Path, count: int) -> Iterator[Batch]:
+    """A run's own held-out samples; raises InputError where it has none, or they cannot be read.
+
+    Args:
+        run: its folder.
+        count: samples at most.
+    """
+    source = make_sources(TrainConfig.from_json(read_config(run))).validation
+    if source is None:
+        raise InputError("The run held out no samples", fix="Leave held_out above 0.")
     count = min(count, source.length or count)
-    return np.concatenate([_batch(source, i, count).crop.numpy() for i in range(0, count, _BATCH)])
-
-
-def _batch(source: Source, first: int, count: int) -> Batch:
-    """Samples of a source from the first on, `count` of it at most."""
-    batch = source.batch(0, range(first, min(first + _BATCH, count))).on(torch.device("cpu"))
-    if not isinstance(batch, Batch):
-        raise InputError("Only networks that read joints have standard deviations", got=type(batch).__name__)
-    return batch
+    for first in range(0, count, _BATCH):
+        batch = source.batch(0, range(first, min(first + _BATCH, count))).on(torch.device("cpu"))
+        if not isinstance(batch, Batch):
+            raise InputError("Only networks that read joints have standard deviations", got=type(batch).__name__)
+        yield batch
 
 
 def temperatures(error: Float[ndarray, "n a 3"], sigma: Float[ndarray, "n a 3"]) -> Temperatures:

@@ -246,9 +246,9 @@ def bench(
         json: print one JSON object and nothing else.
         out: folder for bench.json, bench.md and a plot of error against speed, for models whose error is known.
     """
-    from dor3d.bench.report import bench_verb
+    from dor3d.bench.report import print_bench
 
-    bench_verb(models, backend, seconds, threads, json=json, out=out)
+    print_bench(models, backend, seconds, threads, json=json, out=out)
 
 
 def _sigma_factors(run: Path, count: int, turns: int) -> tuple[float, float, float]:

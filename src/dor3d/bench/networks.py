@@ -36,7 +36,9 @@ def with_network(subject: Subject, card: ModelCard, folder: Path) -> Subject:
     net = HandNet(ModelConfig.from_json(card.model)).eval()
     run = folder / f"{subject.name}-network"
     save_model(run, net)
-    return replace(subject, run=run, parameters=parameter_count(net.folded()), gflop=gflop(net) * card.turns)
+    return replace(
+        subject, run=run, random_run=True, parameters=parameter_count(net.folded()), gflop=gflop(net) * card.turns
+    )
 
 
 @torch.no_grad()
