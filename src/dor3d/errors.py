@@ -32,6 +32,10 @@ class ModelError(Dor3dError, ValueError):
     """A model file that is broken, foreign or made for something else."""
 
 
+class RoomError(ModelError):
+    """There is no memory for what a model was asked."""
+
+
 class NoHandError(Dor3dError):
     """No surface in the frame can be a hand."""
 

@@ -74,7 +74,7 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
     """Predict every frame of the inputs; writes `poses.jsonl` and `overlay/*.png` into the output folder.
 
     A bad frame among others becomes an entry with an "error"; if it is the only one, its error is raised and nothing
-    is written. Raises InputError, CameraError or ModelError before anything is read when the options cannot be used.
+    is written. Raises InputError, CameraError or ModelError before anything is written when the options cannot be used.
     """
     if not inputs:
         raise InputError("No input", expected="depth frames or folders of them")
@@ -82,21 +82,22 @@ def predict_files(inputs: Sequence[str], options: Options) -> Summary:
     centers = _Centers(options)
     if options.track and (options.center is not None or options.centers is not None):
         raise InputError("Hands that are followed need no centres", got="--track and a centre", fix="Leave out one.")
-    predictor = _predictor(options, camera)
     frames = read_frames(inputs, options.depth_unit_mm)
     ahead = list(islice(frames, 2))
-    if len(ahead) == 1 and isinstance(ahead[0].depth, Dor3dError):
+    alone = len(ahead) == 1
+    predictor = _predictor(options, camera, alone=alone)
+    if alone and isinstance(ahead[0].depth, Dor3dError):
         raise ahead[0].depth
-    job = _Job(predictor, centers, options, alone=len(ahead) == 1)
+    job = _Job(predictor, centers, options, alone=alone)
     with whole_file(options.out / "poses.jsonl", "w") as stream:
         job.run(chain(ahead, frames), stream)
     centers.check_all_used()
     return job.summary
 
 
-def _predictor(options: Options, camera: Pinhole) -> Predictor:
+def _predictor(options: Options, camera: Pinhole, *, alone: bool) -> Predictor:
     return Predictor(
-        open_backend(options.model, options.backend, options.threads),
+        open_backend(options.model, options.backend, options.threads, once=alone),
         camera,
         hand=options.hand,
         cube_mm=None if options.cube is None else cube_of(options.cube),

@@ -8,7 +8,7 @@
 
 `auto` tries those that are installed and run the file, keeps those that answer as onnxruntime does on the CPU, within
 the bounds of `dor3d.runtime.parity`, and takes the fastest. What it took is remembered for this file, these versions
-and this machine, below ~/.cache/dor3d.
+and this machine, below ~/.cache/dor3d. One frame alone is left to onnxruntime, which starts soonest.
 """
 
 import contextlib
@@ -66,18 +66,26 @@ def names() -> tuple[str, ...]:
     return (*others, "openvino", *(f"torch-{mode}" for mode in _TORCH))
 
 
-def open_backend(model: str | Path, backend: str = AUTO, threads: int | None = None) -> CropModel:
+def open_backend(
+    model: str | Path, backend: str = AUTO, threads: int | None = None, *, once: bool = False
+) -> CropModel:
     """A model in a backend.
 
     Args:
         model: a shipped name, an ONNX file, OpenVINO's .xml, or (torch) a run folder.
         backend: `auto`, or a backend's name, with `:bf16` or `:fp16` behind it for other precisions than float32.
         threads: of the network on the CPU; None: one a core.
+        once: whether it will be asked little, so that `auto` had better take what starts soonest.
 
     Raises InputError for a backend that is unknown, not installed or not for this machine, and ModelError for what it
     cannot run. None of them is replaced by a slower one without a word.
     """
-    choice = fastest(model, threads) if backend == AUTO else Choice.parse(backend)
+    if backend != AUTO:
+        choice = Choice.parse(backend)
+    elif once and find_model(model).suffix != ".xml":
+        choice = Choice(REFERENCE)
+    else:
+        choice = fastest(model, threads)
     return open_choice(model, choice, threads)
 
 

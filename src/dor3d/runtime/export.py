@@ -26,7 +26,7 @@ from dor3d.files import write_whole
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
 from dor3d.model.turns import Turned, with_turns
-from dor3d.runtime.base import CropOutput
+from dor3d.runtime.base import CropOutput, joined
 from dor3d.runtime.card import FORMAT, METADATA_KEY, ModelCard
 from dor3d.runtime.parity import Parity, asked_for, made_up_crops, parity
 from dor3d.runtime.quantize import quantised
@@ -35,7 +35,6 @@ OPSET: Final = 17
 Stored = Literal["fp32", "fp16", "int8"]
 _BATCH: Final = 16
 _CROPS: Final = 8
-_WHOLE: Final = frozenset({"head", "errors", "kind"})  # what a quantised network computes in float32
 _HALF_MAX: Final = 65504.0
 
 
@@ -49,18 +48,21 @@ def export_onnx(
     sigma_scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
     turns: int = 1,
     crops: Float[ndarray, "n 1 s s"] | None = None,
+    calibration: Float[ndarray, "m 1 s s"] | None = None,
 ) -> Parity:
     """Write a network (or a run folder's) as ONNX; returns how far it is from torch's.
 
     Args:
         out: the .onnx file, written whole or not at all.
         precision: `fp16`: weights are stored so, and a runtime turns them back when it loads the file and computes in
-            float32; `int8`: backbone and neck compute in integers (`dor3d.runtime.quantize`); `fp32`.
+            float32; `int8`: the backbone computes in integers as far as joints can bear it
+            (`dor3d.runtime.quantize`); `fp32`.
         name: the model's name; the file's stem by default.
         card: free data on the training, kept in the file.
         sigma_scale: what standard deviations along x, y and z are multiplied by (`dor3d.train.temperature`).
         turns: how often the file looks at the crop, each time turned (`dor3d.model.turns`).
-        crops: that it is compared on, and calibrated for int8; some made-up ones by default.
+        crops: that it is compared on; some made-up ones by default.
+        calibration: crops whose activations int8 is laid out for; made-up ones by default.
 
     Raises ModelError when the exported network does not agree with torch's.
     """
@@ -70,12 +72,14 @@ def export_onnx(
     outputs = _Outputs(with_turns(plain, turns), sigma_scale).eval()
     proto = traced(outputs, {"crop": torch.zeros(2, 1, net.config.size, net.config.size)}, _names(net))
     crops = made_up_crops(_CROPS, net.config.size) if crops is None else crops
+    expected = _torch_says(outputs, crops)
     if precision == "int8":
-        proto = quantised(proto, crops, _WHOLE)
+        seen = made_up_crops(_CROPS, net.config.size, seed=1) if calibration is None else calibration
+        proto = quantised(proto, seen, lambda tried: _parity(tried, net, crops, expected).within("int8"))
     elif precision == "fp16":
         store_half(proto)
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(_metadata(net, name or out.stem, card or {}, turns))})
-    found = _parity(proto, outputs, crops)
+    found = _parity(proto, net, crops, expected)
     if not found.within(precision):
         raise ModelError(
             "The exported network does not agree with the trained one",
@@ -87,17 +91,22 @@ def export_onnx(
     return found
 
 
-def _parity(proto: ModelProto, outputs: "_Outputs", crops: Float[ndarray, "n 1 s s"]) -> Parity:
-    """How far an ONNX network is from torch's."""
-    config = outputs.net.config
+def _torch_says(outputs: "_Outputs", crops: Float[ndarray, "n 1 s s"]) -> CropOutput:
+    with torch.no_grad():
+        said = joined([part.numpy() for part in outputs(torch.from_numpy(batch))] for batch in _batches(crops))
+    return CropOutput(*said)
+
+
+def _parity(proto: ModelProto, net: HandNet, crops: Float[ndarray, "n 1 s s"], expected: CropOutput) -> Parity:
+    """How far an ONNX network is from what torch says."""
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    got, expected = [], []
-    for batch in np.array_split(crops, max(1, len(crops) // _BATCH)):
-        got.append(session.run(_names(outputs.net), {"crop": batch}))
-        with torch.no_grad():
-            expected.append([part.numpy() for part in outputs(torch.from_numpy(batch))])
-    both = (CropOutput(*(np.concatenate(parts) for parts in zip(*some, strict=True))) for some in (got, expected))
-    return parity(ModelCard(config.backbone, config.size, config.cube_mm, config.joints), *both)
+    said = CropOutput(*joined(session.run(_names(net), {"crop": batch}) for batch in _batches(crops)))
+    config = net.config
+    return parity(ModelCard(config.backbone, config.size, config.cube_mm, config.joints), said, expected)
+
+
+def _batches(crops: Float[ndarray, "n 1 s s"]) -> list[ndarray]:
+    return np.array_split(crops, max(1, len(crops) // _BATCH))
 
 
 def store_half(proto: ModelProto) -> None:

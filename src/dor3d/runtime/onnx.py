@@ -1,15 +1,15 @@
 """ONNX models through onnxruntime: crops in, crop points and their sigma out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 import onnxruntime
 from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.errors import InputError, ModelError
-from dor3d.runtime.base import CropOutput, check_threads, checked_output, first_line
+from dor3d.runtime.base import RuntimeModel, check_threads, first_line
 from dor3d.runtime.card import METADATA_KEY, ModelCard, find_model
 
 Provider = Literal["cpu", "cuda", "tensorrt", "coreml", "directml"]
@@ -23,7 +23,7 @@ PROVIDERS: Final[dict[Provider, tuple[str, str]]] = {
 }
 
 
-class OnnxModel:
+class OnnxModel(RuntimeModel):
     """A model in onnxruntime.
 
     Args:
@@ -44,13 +44,8 @@ class OnnxModel:
         tells = any(output.name == "kind" for output in self._session.get_outputs())
         self._outputs = ["points", "sigma", "kind"] if tells else ["points", "sigma"]
 
-    def __call__(self, crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
-        """Run a batch of normalised crops in [-1, 1]; raises ModelError if the network fails on it."""
-        try:
-            points, sigma, *kind = self._session.run(self._outputs, {"crop": np.ascontiguousarray(crops, np.float32)})
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise ModelError(f"Model {self.card.name} failed", got=first_line(error)) from None
-        return checked_output(self.card, len(crops), points, sigma, *kind or [None])
+    def _run(self, crops: Float[ndarray, "b 1 s s"]) -> Sequence[ndarray]:
+        return self._session.run(self._outputs, {"crop": crops})
 
 
 def providers() -> list[Provider]:

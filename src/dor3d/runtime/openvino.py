@@ -1,5 +1,6 @@
 """ONNX and OpenVINO models through OpenVINO: crops in, crop points and their sigma out, on the CPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.errors import InputError, ModelError
-from dor3d.runtime.base import CropOutput, Precision, check_threads, checked_output, first_line
+from dor3d.runtime.base import Precision, RuntimeModel, check_threads, first_line
 from dor3d.runtime.card import METADATA_KEY, ModelCard, find_model
 
 Hint = Literal["latency", "throughput"]
@@ -20,7 +21,7 @@ _PRECISIONS: Final[dict[Precision, tuple[str, str]]] = {
 }
 
 
-class OpenVinoModel:
+class OpenVinoModel(RuntimeModel):
     """A model in OpenVINO.
 
     Args:
@@ -44,30 +45,46 @@ class OpenVinoModel:
         path, core = find_model(model), open_core()
         check_threads(threads)
         _check_precision(core, precision)
-        config = {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": _PRECISIONS[precision][0]}
+        self._config = {"PERFORMANCE_HINT": hint.upper(), "INFERENCE_PRECISION_HINT": _PRECISIONS[precision][0]}
         if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = str(threads)
+            self._config["INFERENCE_NUM_THREADS"] = str(threads)
+        self._core, self._opened = core, dict[bool, list[Any]]()
         try:
-            network = core.read_model(str(path))
-            self.card = ModelCard.parse(metadata_of(network), str(path))
-            self._names = [output.get_any_name() for output in network.outputs]
-            self._compiled = core.compile_model(network, "CPU", config)
+            self._network = core.read_model(str(path))
+            self.card = ModelCard.parse(metadata_of(self._network), str(path))
+            _check_interface(self._network, self.card, path)
+            self._requests(one=True)
         except RuntimeError as error:
             raise ModelError(
                 f"{path} cannot be opened as a model", got=first_line(error), expected="an ONNX or .xml file of dor3d"
             ) from None
-        if not {"points", "sigma"} <= set(self._names):
-            raise ModelError(f"{path} has other outputs", got=sorted(self._names), expected="points and sigma")
-        self._request = self._compiled.create_infer_request()
+        said = {output.get_any_name() for output in self._network.outputs}
+        self._names = [name for name in ("points", "sigma", "kind") if name in said]
 
-    def __call__(self, crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
-        """Run a batch of normalised crops in [-1, 1]; raises ModelError if the network fails on it."""
+    def _run(self, crops: Float[ndarray, "b 1 s s"]) -> Sequence[ndarray]:
+        requests = self._requests(one=len(crops) == 1)
+        parts = np.array_split(crops, min(len(requests), len(crops))) if len(crops) > 1 else [crops]
+        busy = requests[: len(parts)]
         try:
-            found = self._request.infer([np.ascontiguousarray(crops, np.float32)], share_inputs=True)
-        except RuntimeError as error:
-            raise ModelError(f"Model {self.card.name} failed", got=first_line(error)) from None
-        said = dict(zip(self._names, found.values(), strict=True))
-        return checked_output(self.card, len(crops), said["points"], said["sigma"], said.get("kind"))
+            for request, part in zip(busy, parts, strict=True):
+                request.start_async([part], share_inputs=True)
+            for request in busy:
+                request.wait()
+        except RuntimeError:
+            self._opened.clear()  # what they hold may be what there was no room for
+            raise
+        return [np.concatenate([request.get_tensor(name).data for request in busy]) for name in self._names]
+
+    def _requests(self, *, one: bool) -> list[Any]:
+        """To the network laid out for one crop, which is faster, or for any number; more than one for throughput."""
+        if one not in self._opened:
+            network = self._network.clone()
+            if one:
+                network.reshape([1, 1, self.card.size, self.card.size])
+            compiled = self._core.compile_model(network, "CPU", self._config)
+            count = 1 if one else compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            self._opened[one] = [compiled.create_infer_request() for _ in range(count)]
+        return self._opened[one]
 
 
 def precisions() -> tuple[Precision, ...]:
@@ -93,6 +110,19 @@ def _check_precision(core: Any, precision: Precision) -> None:
     can = _precisions_of(core)
     if precision not in can:
         raise InputError("This processor does not compute so", got=precision, expected=" or ".join(can))
+
+
+def _check_interface(network: Any, card: ModelCard, path: Path) -> None:
+    inputs = {name: put.get_partial_shape().to_string() for put in network.inputs for name in put.get_names()}
+    outputs = {name for put in network.outputs for name in put.get_names()}
+    shape = network.inputs[0].get_partial_shape() if len(network.inputs) == 1 else None
+    fits = shape is not None and shape.compatible(type(shape)([-1, 1, card.size, card.size]))
+    if "crop" not in inputs or not {"points", "sigma"} <= outputs or not fits:
+        raise ModelError(
+            f"{path} does not fit its metadata",
+            got=f"{inputs} to {sorted(outputs)}",
+            expected=f"crop [?, 1, {card.size}, {card.size}] to points and sigma",
+        )
 
 
 def metadata_of(network: Any) -> str | None:

@@ -1,10 +1,9 @@
 """Trained networks as PyTorch runs them, on any device: eagerly, compiled, or replayed as CUDA graphs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
@@ -13,7 +12,7 @@ from torch import Tensor
 from dor3d.errors import InputError
 from dor3d.model.checkpoint import load_model
 from dor3d.model.network import HandNet
-from dor3d.runtime.base import CropOutput, Precision, checked_output
+from dor3d.runtime.base import Precision, RuntimeModel
 from dor3d.runtime.card import ModelCard
 
 Mode = Literal["eager", "compile", "graph"]
@@ -40,7 +39,7 @@ def open_run(run: Path, mode: str, precision: Precision) -> "TorchModel":
     return TorchModel(run, device, mode=cast(Mode, mode), precision=precision)
 
 
-class TorchModel:
+class TorchModel(RuntimeModel):
     """A network in PyTorch.
 
     Args:
@@ -70,23 +69,21 @@ class TorchModel:
         name = name or (config.backbone if isinstance(model, HandNet) else model.resolve().name)
         self.card = ModelCard(name, config.size, config.cube_mm, config.joints, upright=config.upright)
         self._net = net
-        self._step: Step = torch.compile(self._run) if mode == "compile" else self._run
+        self._step: Step = torch.compile(self._forward) if mode == "compile" else self._forward
         self._graphs: dict[int, _Graph] | None = {} if mode == "graph" else None
 
     @torch.inference_mode()
-    def __call__(self, crops: Float[ndarray, "b 1 s s"]) -> CropOutput:
-        """Run a batch of normalised crops in [-1, 1]."""
-        batch = torch.from_numpy(np.ascontiguousarray(crops, np.float32))
+    def _run(self, crops: Float[ndarray, "b 1 s s"]) -> Sequence[ndarray]:
+        batch = torch.from_numpy(crops)
         if self._graphs is None:
             said = self._step(batch.to(self._device))
         else:
             if len(crops) not in self._graphs:
-                self._graphs[len(crops)] = _Graph(self._run, batch.to(self._device))
+                self._graphs[len(crops)] = _Graph(self._forward, batch.to(self._device))
             said = self._graphs[len(crops)](batch)
-        points, sigma, *kind = (part.cpu().numpy() for part in said)
-        return checked_output(self.card, len(crops), points, sigma, *kind or [None])
+        return [part.cpu().numpy() for part in said]
 
-    def _run(self, crop: Tensor) -> tuple[Tensor, ...]:
+    def _forward(self, crop: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             said = self._net(crop)
         parts = (said.points, said.sigma) if said.kind is None else (said.points, said.sigma, said.kind)

@@ -209,22 +209,26 @@ def export(
         return
     from dor3d.runtime.export import export_onnx
     from dor3d.runtime.export_openvino import check_place, export_openvino
+    from dor3d.runtime.quantize import eight_bit_layers
     from dor3d.train.temperature import crops_of
 
     if format == "openvino":
         check_place(out)
     factors = _sigma_factors(model, calibrate, turns) if calibrate else (1.0, 1.0, 1.0)
-    crops = crops_of(model, _PARITY_CROPS)
+    crops = crops_of(model, _PARITY_CROPS * (2 if precision == "int8" else 1))
+    crops, calibration = crops[:_PARITY_CROPS], crops[_PARITY_CROPS:]
     options: dict[str, Any] = {"sigma_scale": factors, "turns": turns, "crops": crops, "name": out.stem}
-    if format == "onnx":
-        found = export_onnx(model, out, precision=precision, **options)
-        print(f"{out}: on {len(crops)} crops joints are {found} from PyTorch's")
-        return
+    if precision == "int8":
+        options["calibration"] = calibration
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        found = export_onnx(model, file, precision="int8" if precision == "int8" else "fp32", **options)
-        then = export_openvino(file, out, crops, precision)
-    print(f"{out}: on {len(crops)} crops ONNX's joints are {found} from PyTorch's, OpenVINO's {then} from ONNX's")
+        file = out if format == "onnx" else Path(folder) / "model.onnx"
+        stored = "fp32" if format == "openvino" and precision == "fp16" else precision
+        told = f"joints are {export_onnx(model, file, precision=stored, **options)} from PyTorch's"
+        if precision == "int8":
+            told = "{} of {} layers are in eight bits, ".format(*eight_bit_layers(file)) + told
+        if format == "openvino":
+            told += f", OpenVINO's {export_openvino(file, out, crops, precision)} from ONNX's"
+    print(f"{out}: on {len(crops)} crops {told}")
 
 
 def bench(
