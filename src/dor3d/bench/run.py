@@ -94,7 +94,7 @@ def _place(subject: Subject, choice: Choice) -> Path | None:
     """What this backend opens; None for what it cannot."""
     if choice.backend.startswith("torch-"):
         return subject.run
-    if subject.file is not None and subject.file.suffix == ".xml" and choice.backend != "openvino":
+    if subject.file is not None and subject.file.suffix == ".xml" and not choice.backend.startswith("openvino"):
         return None
     return subject.file
 

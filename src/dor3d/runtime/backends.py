@@ -4,6 +4,7 @@
 |---|---|---|
 | `onnxruntime`, `onnxruntime-cuda`, `-tensorrt`, `-coreml`, `-directml` | ONNX files | float32 |
 | `openvino` | ONNX files, OpenVINO's .xml | float32; bfloat16 and float16 where the processor has them |
+| `openvino-throughput` | the same, a batch shared out among the cores: for many crops at once | the same |
 | `torch-eager`, `torch-compile`, `torch-graph` | run folders | float32, bfloat16, float16 |
 
 `auto` tries those that are installed and run the file, keeps those that answer as onnxruntime does on the CPU, within
@@ -21,7 +22,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Final, NamedTuple, cast, get_args
+from typing import Final, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import onnxruntime
@@ -36,6 +37,10 @@ from dor3d.text import parse_json
 
 AUTO: Final = "auto"
 REFERENCE: Final = "onnxruntime"
+_OPENVINO: Final[dict[str, Literal["latency", "throughput"]]] = {
+    "openvino": "latency",
+    "openvino-throughput": "throughput",
+}
 _TORCH: Final = ("eager", "compile", "graph")
 _ROUNDS: Final = 20
 _CROPS: Final = 8
@@ -63,7 +68,7 @@ class Choice(NamedTuple):
 def names() -> tuple[str, ...]:
     """All backends, installed or not."""
     others = (_onnx_name(provider) for provider in PROVIDERS)
-    return (*others, "openvino", *(f"torch-{mode}" for mode in _TORCH))
+    return (*others, *_OPENVINO, *(f"torch-{mode}" for mode in _TORCH))
 
 
 def open_backend(
@@ -92,10 +97,10 @@ def open_backend(
 def open_choice(model: str | Path, choice: Choice, threads: int | None = None) -> CropModel:
     """As `open_backend`, for a choice."""
     name, precision = choice
-    if name == "openvino":
+    if name in _OPENVINO:
         from dor3d.runtime.openvino import OpenVinoModel
 
-        return OpenVinoModel(model, threads, precision=precision)
+        return OpenVinoModel(model, threads, precision=precision, hint=_OPENVINO[name])
     if name.startswith("torch-"):
         return _torch_model(Path(model), choice)
     if precision != "fp32":
