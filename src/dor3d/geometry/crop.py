@@ -135,9 +135,11 @@ class CropBox:
             values[:, (u < 0) | (u >= width)] = 0
         else:
             u, v = self.lookup()
-            inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-            values = np.zeros(u.shape, np.float32)
-            values[inside] = depth[v[inside], u[inside]]
+            outside = (u < 0) | (u >= width) | (v < 0) | (v >= height)
+            place = v * width + u
+            place[outside] = 0
+            values = depth.take(place).astype(np.float32)
+            values[outside] = 0
         if unit_mm != 1:
             values *= np.float32(unit_mm)
         return values

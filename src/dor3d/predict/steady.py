@@ -103,15 +103,12 @@ def with_lengths(joints: Float[ndarray, "21 3"], lengths: Float[ndarray, "b"]) -
     """A pose near this one whose bones are about so long: each bone's ends give way by half, in a few rounds."""
     out = joints.astype(np.float64)
     for _ in range(_ROUNDS):
-        way = out[_CHILDREN] - out[_PARENTS]
-        now = np.linalg.norm(way, axis=1)
-        push = way * (0.5 * (lengths / np.maximum(now, 1e-6) - 1.0))[:, None]
-        moved = np.zeros_like(out)
-        np.add.at(moved, _CHILDREN, push)
-        np.add.at(moved, _PARENTS, -push)
-        out += moved / _TOUCHED[:, None]
+        way = _WAYS @ out
+        now = np.sqrt(np.square(way).sum(1))
+        out += _GIVE @ (way * (lengths / np.maximum(now, 1e-6) - 1.0)[:, None])
     return out
 
 
 _PARENTS, _CHILDREN = np.array(BONES).T
-_TOUCHED: Final = np.maximum(np.bincount(np.array(BONES).ravel(), minlength=21), 1) * 0.5 + 0.5  # bones at a joint
+_WAYS: Final = np.eye(21)[_CHILDREN] - np.eye(21)[_PARENTS]  # [B, 21]: bones, as differences of joints
+_GIVE: Final = 0.5 * _WAYS.T / (0.5 * np.abs(_WAYS).sum(0) + 0.5)[:, None]  # joints of many bones give way less to each
