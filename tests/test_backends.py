@@ -120,6 +120,16 @@ def test_what_cannot_run_is_named(name: str, said: str, run: Path) -> None:
         open_backend(run / "net.onnx", name)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_graphs_say_the_same_again_and_again(precision: str, run: Path) -> None:
+    model, expected = open_backend(run, f"torch-graph:{precision}"), OnnxModel(run / "net.onnx", 1)(CROPS)
+    first = model(CROPS)
+    model(CROPS[::-1].copy())
+    for said in (first, model(CROPS)):
+        assert parity(model.card, said, expected).within(Choice.parse(f"torch-graph:{precision}").precision)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_graphs_need_a_gpu(run: Path) -> None:
     with pytest.raises(InputError, match="CUDA graphs need a GPU; got cpu"):

@@ -79,7 +79,7 @@ class TorchModel(RuntimeModel):
             said = self._step(batch.to(self._device))
         else:
             if len(crops) not in self._graphs:
-                self._graphs[len(crops)] = _Graph(self._forward, batch.to(self._device))
+                self._graphs[len(crops)] = _Graph(self._forward, batch, self._device)
             said = self._graphs[len(crops)](batch)
         return [part.cpu().numpy() for part in said]
 
@@ -91,10 +91,11 @@ class TorchModel(RuntimeModel):
 
 
 class _Graph:
-    """A step recorded once for a batch of one size, and replayed on the same buffers."""
+    """A step recorded once for a batch of one size, and replayed on the same buffers, the host's ones pinned."""
 
-    def __init__(self, step: Step, batch: Tensor) -> None:
-        self._crop = batch.clone()
+    def __init__(self, step: Step, batch: Tensor, device: torch.device) -> None:
+        self._given = batch.pin_memory()
+        self._crop = self._given.to(device)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -104,8 +105,14 @@ class _Graph:
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._said = step(self._crop)
+        self._told = tuple(torch.empty(said.shape, pin_memory=True) for said in self._said)
 
     def __call__(self, batch: Tensor) -> tuple[Tensor, ...]:
-        self._crop.copy_(batch)
+        """What the step says, in buffers that the next call overwrites."""
+        self._given.copy_(batch)
+        self._crop.copy_(self._given, non_blocking=True)
         self._graph.replay()
-        return self._said
+        for told, said in zip(self._told, self._said, strict=True):
+            told.copy_(said, non_blocking=True)
+        torch.cuda.current_stream().synchronize()
+        return self._told
