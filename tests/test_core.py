@@ -57,6 +57,12 @@ def test_help_needs_no_training_stack() -> None:
         assert verb in done.stdout
 
 
+def test_it_is_a_module_too_and_ends_quietly_with_its_reader() -> None:
+    words = f"{sys.executable} -m dor3d predict --help"
+    done = subprocess.run(["bash", "-c", f"{words} | head -1"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: dor3d predict") and "Traceback" not in done.stderr
+
+
 def test_a_verb_that_needs_the_training_stack_says_so() -> None:
     done = blocked("sys.argv = ['dor3d', 'train', 'synth-compact']\nfrom dor3d.cli import main\nsys.exit(main())")
     assert done.returncode == 2, done.stderr

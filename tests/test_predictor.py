@@ -76,6 +76,13 @@ def test_a_mirrored_frame_gives_the_other_hand_mirrored(model):
     np.testing.assert_allclose(one.joints_mm * (-1, 1, 1), other.joints_mm, atol=1e-3)
 
 
+def test_a_backend_runs_what_is_named(model):
+    (plain,), (other,) = (Predictor(model, CAMERA, backend=name)(hand_frame()) for name in ("onnxruntime", "openvino"))
+    assert np.abs(plain.joints_mm - other.joints_mm).max() < 0.2
+    with pytest.raises(InputError, match="Unknown backend; got fast"):
+        Predictor(model, CAMERA, backend="fast")
+
+
 def test_the_user_can_say_which_hand_it_is(model):
     for side in ("left", "right"):
         (hand,) = Predictor(model, CAMERA, hand=side)(hand_frame())

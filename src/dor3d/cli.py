@@ -1,5 +1,6 @@
 """The command line: words in, a verb called, one clear line where that cannot be done."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -45,12 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(str(MissingExtraError(f"dor3d {words[0]} needs {error.name}, which is not installed", "train")))
     except KeyboardInterrupt:
         sys.exit(_STOPPED)
+    except BrokenPipeError:  # who read it has gone: `dor3d --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _fail(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
     sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,8 +16,8 @@ from dor3d.geometry import Pinhole
 from dor3d.predict.find import Finder, make_finder
 from dor3d.predict.look import Aim, Look, Looker, Place
 from dor3d.predict.sights import Sighting, probability
+from dor3d.runtime.backends import REFERENCE, open_backend
 from dor3d.runtime.base import CropModel
-from dor3d.runtime.onnx import OnnxModel
 
 Side = Literal["auto", "left", "right"]
 BELIEVED: Final = 0.5  # confidence of a hand that was looked for (docs/own-camera.md has what it costs)
@@ -72,6 +72,8 @@ class Predictor:
         cube_mm: in-plane side and depth of the crop's cube, if not the model's own; the joints cannot leave it.
         passes: how often the network looks; each look after the first is centred on the joints of the one before,
             and shows the hand pointing upwards to networks that know it so best.
+        backend: what runs a model that is given by its name or file, as `dor3d.runtime.backends` names it; `auto` tries
+            those that are installed, once, which takes some seconds.
         threads: of the networks; None: one a core.
         locator: what looks for hands where none is given: `auto`, the network that ships or else the rule; `rule`; a
             locator's ONNX file; or any `Finder`.
@@ -89,6 +91,7 @@ class Predictor:
         hand: Side = "auto",
         cube_mm: float | tuple[float, float] | None = None,
         passes: int = 2,
+        backend: str = REFERENCE,
         threads: int | None = None,
         locator: str | Path | Finder = "auto",
         least_confidence: float = BELIEVED,
@@ -100,7 +103,7 @@ class Predictor:
         if not 0 <= least_confidence <= 1:
             raise InputError("A confidence lies between 0 and 1", got=least_confidence)
         self.camera = camera if isinstance(camera, Pinhole) else Pinhole.parse(camera)
-        self.model: CropModel = OnnxModel(model, threads) if isinstance(model, (str, Path)) else model
+        self.model: CropModel = open_backend(model, backend, threads) if isinstance(model, (str, Path)) else model
         self.finder = make_finder(locator, threads) if isinstance(locator, (str, Path)) else locator
         self.hand: Side = hand
         self.passes, self.least_confidence = passes, least_confidence
