@@ -102,6 +102,18 @@ def test_memory_is_this_processs_own() -> None:
     assert measure(Job("compact", "onnxruntime", QUICK, 1))["memory_mb"] >= before
 
 
+def test_the_table_tells_how_much_faster_than_eager_each_is() -> None:
+    rows = [
+        Row("compact", "openvino", "fp32", 1, 5.0, 6.0, 200.0),
+        Row("compact", "torch-eager", "fp32", 1, 20.0, 21.0, 50.0),
+        Row("compact", "torch-eager", "bf16", 1, 40.0, 41.0, 25.0),
+        Row("swin-b", "openvino", "fp32", 1, 90.0, 99.0, 11.0),
+    ]
+    lines = as_text(Bench({"processor": "x", "cores": 2, "gpu": "", "peak_gflops": 100.0}, rows)).splitlines()
+    table = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
+    assert [row[table[0].index("times eager")] for row in table[2:]] == ["4.0", "1.0", "0.5", ""]
+
+
 def test_the_plot_takes_the_fastest_of_each_model(tmp_path: Path) -> None:
     rows = [
         Row("compact", "onnxruntime", "fp32", 1, 5.0, 6.0, 200.0, error_mm=10.0),

@@ -20,7 +20,15 @@ from dor3d.files import whole_file, write_whole
 # frames a second on a V100 and mean error on NYU (mm): Table 5 of DOR3D-Net
 PAPER: Final = {"DOR3D-Net, Swin-B": (47.0, 6.99), "DOR3D-Net, ResNet50": (110.0, 7.67)}
 _HEADS: Final = (
-    *("model", "backend", "ms (median / 99 %)", "frames/s", "best batch: frames/s", "whole pipeline: frames/s"),
+    *(
+        "model",
+        "backend",
+        "ms (median / 99 %)",
+        "times eager",
+        "frames/s",
+        "best batch: frames/s",
+        "whole pipeline: frames/s",
+    ),
     *("MB in use", "parameters (M)", "GFLOP", "of the peak"),
 )
 
@@ -46,12 +54,13 @@ def as_text(found: Bench) -> str:
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "openvino", "torch") if name in machine)
     about = f"{machine['processor']}, {machine['cores']} cores{gpu}; {versions}"
+    eager = {row.model: row.latency_ms for row in found.rows if (row.backend, row.precision) == ("torch-eager", "fp32")}
     lines = [
         f"{about}; a float32 matrix product does {machine['peak_gflops']:.0f} GFLOP/s",
         "",
         f"| {' | '.join(_HEADS)} |",
         "|" + "---|" * len(_HEADS),
-        *(_line(row) for row in found.rows),
+        *(_line(row, eager.get(row.model)) for row in found.rows),
     ]
     if any(row.random_weights for row in found.rows):
         lines += ["", "\\* random weights"]
@@ -60,12 +69,13 @@ def as_text(found: Bench) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, eager_ms: float | None) -> str:
     name = row.backend if row.precision == "fp32" else f"{row.backend}:{row.precision}"
     cells = [
         f"{row.model}{' *' if row.random_weights else ''}",
         name,
         f"{row.latency_ms:.2f} / {row.p99_ms:.2f}",
+        f"{eager_ms / row.latency_ms:.1f}" if eager_ms else "",
         f"{row.frames_per_s:.0f}",
         f"{row.best_batch}: {row.best_frames_per_s:.0f}",
         f"{row.pipeline_frames_per_s:.0f}" if row.pipeline_frames_per_s else "",

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,6 @@ from dor3d.runtime.card import ModelCard, find_model, shipped
 from dor3d.runtime.onnx import OnnxModel
 
 LARGE: Final = ("resnet50", "swin-b")  # the paper's, which do not ship: timed with random weights
-DEFAULT: Final = ("compact", *LARGE)
 _LIMIT_S: Final = 240.0  # for one row; compiling a large network is slow
 Tell = Callable[[str], None]
 
@@ -64,7 +63,7 @@ class Bench:
 
 
 def bench(models: Sequence[str], backends: Sequence[str], seconds: float, threads: int | None, tell: Tell) -> Bench:
-    """Time models in backends; without names those of `DEFAULT` in all that are installed.
+    """Time models in backends; without names those that ship and the paper's, in all that are installed.
 
     Raises InputError or ModelError for names that are wrong, before anything is timed.
     """
@@ -82,8 +81,10 @@ def bench(models: Sequence[str], backends: Sequence[str], seconds: float, thread
     return found
 
 
-def _default() -> Iterator[str]:
-    return iter(DEFAULT if _can_export() else DEFAULT[:1])
+def _default() -> list[str]:
+    """What ships, the fast one first, and the paper's networks where they can be built."""
+    names = sorted(shipped(), key=lambda name: name != "compact")
+    return [*names, *LARGE] if _can_export() else names
 
 
 def _can_export() -> bool:

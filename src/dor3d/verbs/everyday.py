@@ -243,7 +243,7 @@ def bench(
 
     Args:
         models: shipped names, ONNX files, run folders, resnet50 or swin-b (the paper's, with random weights); by
-            default compact and these two.
+            default those that ship and these two.
         backend: some backends alone, as predict takes them.
         seconds: for each of a row's measurements.
         threads: on the processor; one a core by default.
