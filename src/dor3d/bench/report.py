@@ -76,15 +76,19 @@ def _line(row: Row, eager_ms: float | None) -> str:
         name,
         f"{row.latency_ms:.2f} / {row.p99_ms:.2f}",
         f"{eager_ms / row.latency_ms:.1f}" if eager_ms else "",
-        f"{row.frames_per_s:.0f}",
-        f"{row.best_batch}: {row.best_frames_per_s:.0f}",
-        f"{row.pipeline_frames_per_s:.0f}" if row.pipeline_frames_per_s else "",
+        _rate(row.frames_per_s),
+        f"{row.best_batch}: {_rate(row.best_frames_per_s)}",
+        _rate(row.pipeline_frames_per_s) if row.pipeline_frames_per_s else "",
         f"{row.memory_mb:.0f}",
         f"{row.parameters / 1e6:.2f}" if row.parameters else "",
         f"{row.gflop:.2f}" if row.gflop else "",
         f"{row.peak_share:.0%}" if row.peak_share else "",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _rate(a_second: float) -> str:
+    return f"{a_second:.0f}" if a_second >= 20 else f"{a_second:.1f}"
 
 
 def _profile(row: Row) -> str:
