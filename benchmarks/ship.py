@@ -3,10 +3,12 @@
     python benchmarks/ship.py RUN compact --before 1721600 [--calibrate 2048]
     python benchmarks/ship.py RUN accurate --before 1721600 --turns 5
     python benchmarks/ship.py RUN locator
+    python benchmarks/ship.py result/accuracy.json compact
 
 A network that reads joints goes to src/dor3d/weights/NAME.onnx and checkpoints/NAME (half precision; --before: samples
 that it had seen before this run; one that looks several times is the same network, and has no checkpoint of its own), a
-locator to src/dor3d/weights/find/NAME.onnx.
+locator to src/dor3d/weights/find/NAME.onnx. Errors that `accuracy.py --out result` measured are written into the file that
+ships, where `dor3d bench` finds them.
 """
 
 import argparse
@@ -15,8 +17,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
+from onnx import helper
+
 import dor3d
+from dor3d.files import write_whole
 from dor3d.model.checkpoint import load_model, read_config, save_model
+from dor3d.runtime.card import METADATA_KEY
 from dor3d.runtime.export import export_onnx
 from dor3d.runtime.export_locator import export_locator
 from dor3d.train.config import TrainConfig
@@ -33,8 +40,11 @@ def main() -> None:
     parser.add_argument("--before", type=int, default=0)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--calibrate", type=int, default=2048)
-    parser.add_argument("--errors", type=Path, help="accuracy.json of the same weights, from `accuracy.py --out`")
     args = parser.parse_args()
+    weights = ROOT / "src" / "dor3d" / "weights"
+    if args.run.suffix == ".json":
+        tell_errors(weights / f"{args.name}.onnx", json.loads(args.run.read_text()))
+        return
     config = TrainConfig.from_json(read_config(args.run))
     samples = args.before + config.samples
     card: dict[str, Any] = {
@@ -43,9 +53,6 @@ def main() -> None:
         "licence": "Apache-2.0",
         "version": dor3d.__version__,
     }
-    if args.errors:  # `dor3d bench` draws them against speed
-        card["errors_mm"] = {name: round(r["mean_mm"], 2) for name, r in json.loads(args.errors.read_text()).items()}
-    weights = ROOT / "src" / "dor3d" / "weights"
     if config.task == "locate":
         share = export_locator(args.run, weights / "find" / f"{args.name}.onnx", name=args.name, card=card)
         print(f"{args.name}: {samples:,} frames; {share:.0%} as far from torch's as it may be")
@@ -61,6 +68,17 @@ def main() -> None:
     print(
         f"{args.name}: {samples:,} samples; torch's joints and its are {off}; sigma times {told.factors}: {told.within}"
     )
+
+
+def tell_errors(file: Path, measured: dict[str, Any]) -> None:
+    """Write mean errors (mm) on the test sets into a file's metadata."""
+    proto = onnx.load(str(file))
+    props = {entry.key: entry.value for entry in proto.metadata_props}
+    told = json.loads(props[METADATA_KEY])
+    told["training"]["errors_mm"] = {name: round(result["mean_mm"], 2) for name, result in measured.items()}
+    helper.set_model_props(proto, {**props, METADATA_KEY: json.dumps(told)})
+    write_whole(file, proto.SerializeToString())
+    print(f"{file}: {told['training']['errors_mm']}")
 
 
 if __name__ == "__main__":
