@@ -7,8 +7,8 @@
 
 A network that reads joints goes to src/dor3d/weights/NAME.onnx and checkpoints/NAME (half precision; --before: samples
 that it had seen before this run; one that looks several times is the same network, and has no checkpoint of its own), a
-locator to src/dor3d/weights/find/NAME.onnx. Errors that `accuracy.py --out result` measured are written into the file that
-ships, where `dor3d bench` finds them.
+locator to src/dor3d/weights/find/NAME.onnx. Errors that `accuracy.py --out result` measured are written into the file
+that ships, where `dor3d bench` finds them.
 """
 
 import argparse

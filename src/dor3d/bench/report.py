@@ -65,7 +65,8 @@ def as_text(found: Bench) -> str:
     if any(row.random_weights for row in found.rows):
         lines += ["", "\\* random weights"]
     lines += ["", *(f"not run: {name}: {why}" for name, why in found.failed.items())]
-    lines += [text for row in found.rows[:1] if (text := _profile(row))]
+    fastest = {row.model: row for row in sorted(found.rows, key=lambda row: -row.latency_ms)}
+    lines += [_profile(fastest[name]) for name in dict.fromkeys(row.model for row in found.rows)]
     return "\n".join(lines).rstrip() + "\n"
 
 
