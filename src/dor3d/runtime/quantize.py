@@ -26,7 +26,7 @@ def quantised(proto: ModelProto, crops: Float[ndarray, "n 1 s s"], holds: Callab
 
     Args:
         proto: in float32, batch norms folded.
-        crops: like those that it will see; some hundreds.
+        crops: like those that it will see; some dozens are enough.
         holds: whether a network is near enough to the one in float32. As few of the first layers as that takes stay in
             float32, found by bisection; where nothing is near enough, the last layer alone is in eight bits.
     """

@@ -12,6 +12,7 @@ from dor3d.verbs import spin_briefly
 
 Side = Literal["auto", "left", "right"]
 _PARITY_CROPS = 256
+_CALIBRATION_CROPS = 64  # more change a quantised network's joints by little
 
 
 def demo(out: Annotated[Path, arg(metavar="DIR")] = Path("dor3d-demo")) -> None:
@@ -215,7 +216,7 @@ def export(
     if format == "openvino":
         check_place(out)
     factors = _sigma_factors(model, calibrate, turns) if calibrate else (1.0, 1.0, 1.0)
-    crops = crops_of(model, _PARITY_CROPS * (2 if precision == "int8" else 1))
+    crops = crops_of(model, _PARITY_CROPS + (_CALIBRATION_CROPS if precision == "int8" else 0))
     crops, calibration = crops[:_PARITY_CROPS], crops[_PARITY_CROPS:]
     options: dict[str, Any] = {"sigma_scale": factors, "turns": turns, "crops": crops, "name": out.stem}
     if precision == "int8":
