@@ -76,6 +76,34 @@ def test_a_mirrored_frame_gives_the_other_hand_mirrored(model):
     np.testing.assert_allclose(one.joints_mm * (-1, 1, 1), other.joints_mm, atol=1e-3)
 
 
+@pytest.mark.parametrize("hand", ["auto", "right"])
+def test_frames_at_once_are_as_one_by_one(model, hand):
+    calls = []
+
+    class Counting:
+        card, run = OnnxModel(model).card, OnnxModel(model, 1)
+
+        def __call__(self, crops):
+            calls.append(len(crops))
+            return self.run(crops)
+
+    predictor = Predictor(Counting(), CAMERA, hand=hand, locator="rule")
+    frames = [hand_frame(), np.full_like(hand_frame(), 4000), np.roll(hand_frame(), 9, 1)]
+    centers = [None, None, (20.0, -20.0, 500.0)]
+    alone = [predictor(frame, center) for frame, center in zip(frames, centers, strict=True)]
+    calls.clear()
+    together = predictor.batch(frames, centers)
+    assert len(calls) == predictor.passes
+    assert [len(hands) for hands in together] == [len(hands) for hands in alone] and len(together[2]) == 1
+    for some, others in zip(together, alone, strict=True):
+        for one, other in zip(some, others, strict=True):
+            assert one.handedness == other.handedness
+            np.testing.assert_allclose(one.joints_mm, other.joints_mm, atol=0.01)
+    assert predictor.batch([]) == []
+    with pytest.raises(FrameError):
+        predictor.batch([frames[0], np.zeros_like(frames[0])])
+
+
 def test_a_backend_runs_what_is_named(model):
     (plain,), (other,) = (Predictor(model, CAMERA, backend=name)(hand_frame()) for name in ("onnxruntime", "openvino"))
     assert np.abs(plain.joints_mm - other.joints_mm).max() < 0.2

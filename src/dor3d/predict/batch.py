@@ -6,10 +6,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, TypeVar
 
 from numpy import ndarray
 
@@ -23,6 +24,9 @@ from dor3d.predict.track import Tracker
 from dor3d.runtime.backends import open_backend
 from dor3d.text import count_of, cube_of, numbers
 from dor3d.viz.overlay import draw_hands, png
+
+_BATCH: Final = 8  # frames that the network is asked for at once where none follows from another
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -120,43 +124,51 @@ class _Job:
 
     def run(self, frames: Iterable[Frame], stream: IO[str]) -> None:
         with WriteBehind() as behind:
-            for number, frame in enumerate(read_ahead(frames)):
-                stream.write(json.dumps(self._entry(number, frame, behind)) + "\n")
-                self._show()
+            for group in _groups(enumerate(read_ahead(frames)), _BATCH if self.tracker is None else 1):
+                for (_, frame), said in zip(group, self._said(group), strict=True):
+                    stream.write(json.dumps(self._entry(frame, said, behind)) + "\n")
+                    self._show()
         self._show(done=True)
         self.summary.network_s = self.predictor.network_s
 
-    def _entry(self, number: int, frame: Frame, behind: WriteBehind) -> dict[str, Any]:
+    def _entry(self, frame: Frame, said: "list[Hand] | Dor3dError", behind: WriteBehind) -> dict[str, Any]:
         self.summary.frames += 1
         head: dict[str, Any] = {"frame": frame.name, "index": frame.index}
-        try:
-            depth, hands = self._hands(number, frame)
-        except Dor3dError as error:
+        if isinstance(said, Dor3dError):
             if self.alone:
-                raise
-            self.summary.errors.append(f"{frame.name}: {error}")
-            return {**head, "error": str(error)}
-        self.summary.hands += len(hands)
-        self.summary.without += not hands
+                raise said
+            self.summary.errors.append(f"{frame.name}: {said}")
+            return {**head, "error": str(said)}
+        self.summary.hands += len(said)
+        self.summary.without += not said
         if self.options.overlay:  # a disk that is full ends the run, it is no fault of this frame
-            behind.do(self._write_overlay, self._name(frame), depth, hands)
-        return {**head, "joints": list(self.predictor.joints), "hands": [hand.to_json() for hand in hands]}
+            behind.do(self._write_overlay, self._name(frame), frame.depth, said)
+        return {**head, "joints": list(self.predictor.joints), "hands": [hand.to_json() for hand in said]}
+
+    def _said(self, group: Sequence[tuple[int, Frame]]) -> "list[list[Hand] | Dor3dError]":
+        """The hands of each frame, or what is wrong with it; the network is asked for all at once unless one is."""
+        begin = time.perf_counter()
+        try:
+            if len(group) > 1:
+                with suppress(Dor3dError):
+                    asked = [(_depth(frame), self.centers.of(number, frame)) for number, frame in group]
+                    return [*self.predictor.batch([depth for depth, _ in asked], [center for _, center in asked])]
+            return [self._said_of(number, frame) for number, frame in group]
+        finally:
+            self.summary.predict_s += time.perf_counter() - begin
+
+    def _said_of(self, number: int, frame: Frame) -> "list[Hand] | Dor3dError":
+        try:
+            depth, center = _depth(frame), self.centers.of(number, frame)
+            if self.tracker is not None:
+                return self._tracked(self.tracker, number, frame, depth)
+            return self.predictor(depth, center)
+        except Dor3dError as error:
+            return error
 
     def _write_overlay(self, name: str, depth: ndarray, hands: list[Hand]) -> None:
         picture = overlay(in_mm(depth, self.predictor.camera), hands, self.predictor.joints)
         write_whole(self.options.out / "overlay" / f"{name}.png", png(picture))
-
-    def _hands(self, number: int, frame: Frame) -> tuple[ndarray, list[Hand]]:
-        if isinstance(frame.depth, Dor3dError):
-            raise frame.depth
-        depth = frame.depth
-        center = self.centers.of(number, frame)
-        begin = time.perf_counter()
-        hands = (
-            self.predictor(depth, center) if self.tracker is None else self._tracked(self.tracker, number, frame, depth)
-        )
-        self.summary.predict_s += time.perf_counter() - begin
-        return depth, hands
 
     def _tracked(self, tracker: Tracker, number: int, frame: Frame, depth: ndarray) -> list[Hand]:
         """The next frame of a stream; those of another folder, or file, are another one."""
@@ -178,6 +190,19 @@ class _Job:
             self._shown = now
             sys.stderr.write("\r\033[K" if done else f"\r{count_of(self.summary.frames, 'frame')} ...")
             sys.stderr.flush()
+
+
+def _depth(frame: Frame) -> ndarray:
+    if isinstance(frame.depth, Dor3dError):
+        raise frame.depth
+    return frame.depth
+
+
+def _groups(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
+    """So many at a time, and the rest."""
+    source = iter(items)
+    while group := list(islice(source, most)):
+        yield group
 
 
 def overlay(depth_mm: ndarray, hands: Sequence[Hand], joints: Sequence[str]) -> ndarray:

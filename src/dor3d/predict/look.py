@@ -3,10 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float
 from numpy import ndarray
 
 from dor3d.geometry import CropBox, Pinhole
@@ -34,6 +35,20 @@ class Aim(NamedTuple):
     center_mm: Place
     mirrored: bool = False
     rotation: float = 0.0
+
+
+class View(NamedTuple):
+    """A frame, and what a look at it is at.
+
+    Attributes:
+        depth: [H, W] in any unit.
+        unit_mm: mm per unit.
+        aim: of the look.
+    """
+
+    depth: ndarray
+    unit_mm: float
+    aim: Aim
 
 
 class Look(NamedTuple):
@@ -77,27 +92,20 @@ class Looker:
         self.model, self.camera, self.cube_mm = model, camera, cube_mm
         self.network_s = 0.0  # time spent in the network so far
 
-    def both(self, depth: Num[ndarray, "h w"], unit_mm: float, aim: Aim) -> tuple[Look, Look] | None:
-        """A look for a right hand and one for a left hand, whichever the aim says; None where it shows nothing."""
-        boxes = [self.box(aim._replace(mirrored=mirrored)) for mirrored in (False, True)]
-        crop = boxes[0].image(depth, unit_mm)
-        if not shows_something(crop):
-            return None
+    def both(self, views: Sequence[View]) -> list[tuple[Look, Look] | None]:
+        """A look for each hand at each, whichever its aim says, right ones first; None where it shows nothing."""
+        pairs = [[self.box(view.aim._replace(mirrored=mirrored)) for mirrored in (False, True)] for view in views]
+        crops = [pair[0].image(view.depth, view.unit_mm) for pair, view in zip(pairs, views, strict=True)]
         # a mirrored crop is the crop, mirrored: p -> S - p sends column j to column S - 1 - j
-        first, second = self._read(boxes, self._run(np.stack([crop, crop[:, ::-1]])))
-        return first, second
+        found = self._look_at([(pair, [crop, crop[:, ::-1]]) for pair, crop in zip(pairs, crops, strict=True)])
+        return [None if looks is None else (looks[0], looks[1]) for looks in found]
 
-    def many(self, depth: Num[ndarray, "h w"], unit_mm: float, aims: Sequence[Aim]) -> list[Look | None]:
-        """A look at each of these; None where it shows nothing."""
-        boxes = [self.box(aim) for aim in aims]
-        crops = [box.image(depth, unit_mm) for box in boxes]
-        some = [i for i, crop in enumerate(crops) if shows_something(crop)]
-        looks: list[Look | None] = [None] * len(boxes)
-        if some:
-            found = self._read([boxes[i] for i in some], self._run(np.stack([crops[i] for i in some])))
-            for i, look in zip(some, found, strict=True):
-                looks[i] = look
-        return looks
+    def many(self, views: Sequence[View]) -> list[Look | None]:
+        """A look at each; None where it shows nothing."""
+        boxes = [self.box(view.aim) for view in views]
+        crops = [box.image(view.depth, view.unit_mm) for box, view in zip(boxes, views, strict=True)]
+        found = self._look_at([([box], [crop]) for box, crop in zip(boxes, crops, strict=True)])
+        return [None if looks is None else looks[0] for looks in found]
 
     def after(self, look: Look) -> Aim:
         """Where the next look is; see `box_after`."""
@@ -108,6 +116,17 @@ class Looker:
         """The crop that an aim is."""
         size = self.model.card.size
         return CropBox(self.camera, aim.center_mm, self.cube_mm, size, aim.rotation, aim.mirrored)
+
+    def _look_at(self, views: Sequence[tuple[list[CropBox], list[ndarray]]]) -> list[list[Look] | None]:
+        """Looks at crops of the same content, for each such; None where it shows nothing. The network is asked once."""
+        some = [i for i, (_, crops) in enumerate(views) if shows_something(crops[0])]
+        looks: list[list[Look] | None] = [None] * len(views)
+        if some:
+            boxes = [box for i in some for box in views[i][0]]
+            found = iter(self._read(boxes, self._run(np.stack([crop for i in some for crop in views[i][1]]))))
+            for i in some:
+                looks[i] = list(islice(found, len(views[i][0])))
+        return looks
 
     def _run(self, crops: Float[ndarray, "b s s"]) -> CropOutput:
         begin = time.perf_counter()

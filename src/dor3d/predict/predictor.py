@@ -14,7 +14,7 @@ from dor3d.errors import InputError
 from dor3d.frames import check_frame, point_in_frame
 from dor3d.geometry import Pinhole
 from dor3d.predict.find import Finder, make_finder
-from dor3d.predict.look import Aim, Look, Looker, Place
+from dor3d.predict.look import Aim, Look, Looker, Place, View
 from dor3d.predict.sights import Sighting, probability
 from dor3d.runtime.backends import REFERENCE, open_backend
 from dor3d.runtime.base import CropModel
@@ -133,17 +133,45 @@ class Predictor:
         Raises FrameError for what is no depth frame, CameraError for one of another camera's size, and InputError for a
         centre off the image.
         """
-        unit = self.checked(depth)
-        if center_mm is not None:
-            point_in_frame(center_mm, self.camera, depth.shape)
-            seen = self.look(depth, unit, (float(center_mm[0]), float(center_mm[1]), float(center_mm[2])))
-            return [] if seen is None else [hand_of(*seen)]
-        hands = []
-        for where in self.find(depth, unit):
-            seen = self.look(depth, unit, where.center_mm)
-            if seen is not None and (sure := belief(where, seen[0])) >= self.least_confidence:
-                hands.append(replace(hand_of(*seen), confidence=sure))
+        (hands,) = self.batch([depth], [center_mm])
         return hands
+
+    def batch(
+        self,
+        depths: Sequence[Num[ndarray, "h w"]],
+        centers_mm: Sequence[Sequence[float] | Float[ndarray, "3"] | None] | None = None,
+    ) -> list[list[Hand]]:
+        """The hands in each of some frames of the camera, as of one; the network is asked for all of them at once.
+
+        Args:
+            depths: of the frames.
+            centers_mm: of each frame, or None where the hand is to be looked for.
+
+        Raises what one frame does; then none has an answer.
+        """
+        given = [None] * len(depths) if centers_mm is None else list(centers_mm)
+        frames = [(depth, self.checked(depth)) for depth in depths]
+        sights: list[tuple[int, Sighting | None, Place]] = []
+        for i, ((depth, unit), center) in enumerate(zip(frames, given, strict=True)):
+            if center is None:
+                sights += [(i, where, where.center_mm) for where in self.find(depth, unit)]
+            else:
+                point_in_frame(center, self.camera, depth.shape)
+                sights.append((i, None, (float(center[0]), float(center[1]), float(center[2]))))
+        hands: list[list[Hand]] = [[] for _ in frames]
+        looks = self.looks([(*frames[i], start) for i, _, start in sights])
+        for (i, where, _), seen in zip(sights, looks, strict=True):
+            if seen is not None and (hand := self._believed(where, *seen)) is not None:
+                hands[i].append(hand)
+        return hands
+
+    def _believed(self, where: Sighting | None, look: Look, right: float) -> Hand | None:
+        """The hand that was seen where it was said to be, or where it was sighted if that and it are sure enough."""
+        hand = hand_of(look, right)
+        if where is None:
+            return hand
+        sure = belief(where, look)
+        return replace(hand, confidence=sure) if sure >= self.least_confidence else None
 
     def checked(self, depth: Num[ndarray, "h w"]) -> float:
         """Millimetres per unit of a frame; raises FrameError or CameraError for one that cannot be used."""
@@ -154,30 +182,34 @@ class Predictor:
         """Where hands may be."""
         return self.finder(depth, self.camera, unit_mm)
 
-    def look(self, depth: Num[ndarray, "h w"], unit_mm: float, start: Place) -> tuple[Look, float] | None:
-        """Look `passes` times, from this centre on; returns the last look, and the log-odds of a right hand in all.
+    def looks(self, starts: Sequence[tuple[Num[ndarray, "h w"], float, Place]]) -> list[tuple[Look, float] | None]:
+        """Look `passes` times, from each of these starts on: the last look, and the log-odds of a right hand in all.
 
         None where there is nothing to be seen.
 
         Args:
-            depth: a frame in units of `unit_mm`.
-            unit_mm: millimetres per unit.
-            start: where the first crop is centred.
+            starts: frames, mm per unit of theirs, and where the first crop is centred.
         """
-        right = {"auto": 0.0, "right": math.inf, "left": -math.inf}[self.hand]
-        aim, look = Aim(start, self.hand == "left"), None
+        known = {"auto": 0.0, "right": math.inf, "left": -math.inf}[self.hand]
+        views = {i: View(depth, unit, Aim(start, self.hand == "left")) for i, (depth, unit, start) in enumerate(starts)}
+        sides, found = dict.fromkeys(views, known), dict[int, tuple[Look, float]]()
         for _ in range(self.passes):
-            if self.hand != "auto":
-                (look,) = self.looker.many(depth, unit_mm, [aim])
-            elif (pair := self.looker.both(depth, unit_mm, aim)) is not None:
-                right = min(max(right + right_of(pair), -_SUREST), _SUREST)
-                look = pair[0] if right >= 0 else pair[1]
-            else:
-                look = None
-            if look is None:
-                return None
-            aim = self.looker.after(look)
-        return None if look is None else (look, right)
+            seen = self._see(list(views.values()), [sides[i] for i in views])
+            found = {i: one for i, one in zip(views, seen, strict=True) if one is not None}
+            sides = {i: right for i, (_, right) in found.items()}
+            views = {i: views[i]._replace(aim=self.looker.after(look)) for i, (look, _) in found.items()}
+        return [found.get(i) for i in range(len(starts))]
+
+    def _see(self, views: Sequence[View], sides: Sequence[float]) -> list[tuple[Look, float] | None]:
+        """The next look at each, and the log-odds of a right hand by then; None where it shows nothing."""
+        if self.hand != "auto":
+            looks = zip(self.looker.many(views), sides, strict=True)
+            return [None if look is None else (look, side) for look, side in looks]
+        seen: list[tuple[Look, float] | None] = []
+        for pair, before in zip(self.looker.both(views), sides, strict=True):
+            right = 0.0 if pair is None else min(max(before + right_of(pair), -_SUREST), _SUREST)
+            seen.append(None if pair is None else (pair[0] if right >= 0 else pair[1], right))
+        return seen
 
 
 def hand_of(look: Look, right: float) -> Hand:

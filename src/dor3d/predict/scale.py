@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from numpy import ndarray
 
-from dor3d.predict.look import Aim, Look, Looker
+from dor3d.predict.look import Aim, Look, Looker, View
 from dor3d.predict.predictor import Hand, Predictor
 from dor3d.skeleton import FINGER_JOINTS, WRIST
 
@@ -41,7 +41,7 @@ def _look(predictor: Predictor, depth: Num[ndarray, "h w"], unit_mm: float, hand
     for place in ((x / ratio, y / ratio, z), None):
         at = place or (look.middle_mm if look else None)
         if at is not None:
-            (look,) = looker.many(depth, unit_mm, [Aim(at, hand.handedness == "left")])
+            (look,) = looker.many([View(depth, unit_mm, Aim(at, hand.handedness == "left"))])
     return look
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Num
 from numpy import ndarray
 
 from dor3d.errors import InputError
-from dor3d.predict.look import Aim, Look, Place
+from dor3d.predict.look import Aim, Look, Place, View
 from dor3d.predict.predictor import Hand, Predictor, belief, hand_of
 from dor3d.predict.steady import BoneLengths, CalmFilter
 from dor3d.skeleton import JOINTS
@@ -135,12 +135,13 @@ class Tracker:
     def _follow(self, depth: Num[ndarray, "h w"], unit_mm: float, passed: float) -> None:
         """Look at each hand where it should be by now; those that are not there are lost."""
         looker = self.predictor.looker
-        aims = [
+        aims = (
             Aim(hand.expected(passed), self._is_left(hand), looker.after(hand.look).rotation) for hand in self._hands
-        ]
+        )
+        looks = looker.many([View(depth, unit_mm, aim) for aim in aims])
         kept: list[_Followed] = []
         least = min(LOST, self.predictor.least_confidence)
-        for hand, look in zip(self._hands, looker.many(depth, unit_mm, aims), strict=True):
+        for hand, look in zip(self._hands, looks, strict=True):
             if look is not None and look.confidence >= least and _is_apart(look, kept):
                 hand.see(look, passed)
                 kept.append(hand)
@@ -161,7 +162,7 @@ class Tracker:
                 break
             if any(math.dist(where.center_mm, hand.look.middle_mm) < _APART_MM for hand in self._hands):
                 continue
-            seen = self.predictor.look(depth, unit_mm, where.center_mm)
+            (seen,) = self.predictor.looks([(depth, unit_mm, where.center_mm)])
             if seen is None:
                 continue
             look, right = seen
