@@ -32,13 +32,14 @@ def exported(name: str, run: Path, folder: Path) -> Subject:
 
 
 def with_network(subject: Subject, card: ModelCard, folder: Path) -> Subject:
-    """A file's network for PyTorch, with random weights: they cost the same."""
+    """A file's network for PyTorch, with random weights: they cost the same. Of a turned one PyTorch has no run."""
     net = HandNet(ModelConfig.from_json(card.model)).eval()
+    counted = replace(subject, parameters=parameter_count(net.folded()), gflop=gflop(net) * card.turns)
+    if card.turns > 1:
+        return counted
     run = folder / f"{subject.name}-network"
     save_model(run, net)
-    return replace(
-        subject, run=run, random_run=True, parameters=parameter_count(net.folded()), gflop=gflop(net) * card.turns
-    )
+    return replace(counted, run=run, random_run=True)
 
 
 @torch.no_grad()
