@@ -45,7 +45,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(root: Path, out: Path, *more: str, backbone: str = "lcnet_035") -> list[str]:
     own = ["--root", str(root / "frames"), "--cache", str(root / "cache"), "--held-out", "0.1", "--backbone", backbone]
-    return [sys.executable, "-m", "dor3d.cli", "train", "folder", "--out", str(out), *own, *SMALL, *more]
+    return [sys.executable, "-m", "dor3d", "train", "folder", "--out", str(out), *own, *SMALL, *more]
 
 
 def in_two(words: list[str]) -> list[str]:

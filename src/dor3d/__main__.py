@@ -2,4 +2,5 @@
 
 from dor3d.cli import main
 
-main()
+if __name__ == "__main__":  # processes that a training starts may import this
+    main()
