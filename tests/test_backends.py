@@ -1,6 +1,8 @@
 """Backends: all that run here give the same joints, the fastest is taken and remembered, what is missing is named."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,20 @@ def test_a_provider_that_does_not_start_is_no_silent_cpu(run: Path, monkeypatch:
     monkeypatch.setattr(onnx.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(ModelError, match=r"onnxruntime cannot start cuda; got \['CPUExecutionProvider'\].*driver"):
         open_backend(run / "net.onnx", "onnxruntime-cuda")
+
+
+def test_signals_are_survived_when_models_have_come_and_gone(run: Path) -> None:
+    lines = (
+        "import os, signal, sys",
+        "from dor3d.runtime.openvino import OpenVinoModel",
+        "signal.signal(signal.SIGTERM, lambda *_: print('survived'))",
+        "first, second = (OpenVinoModel(sys.argv[1], 1) for _ in range(2))",
+        "del first, second",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+    )
+    command = [sys.executable, "-X", "faulthandler", "-c", "\n".join(lines), str(run / "net.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "survived\n", done.stderr
 
 
 def test_a_processor_is_not_asked_for_what_it_cannot(run: Path) -> None:

@@ -1,6 +1,7 @@
 """ONNX and OpenVINO models through OpenVINO: crops in, crop points and their sigma out, on the CPU."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -92,8 +93,13 @@ def precisions() -> tuple[Precision, ...]:
     return _precisions_of(open_core())
 
 
+@cache
 def open_core() -> Any:
-    """OpenVINO itself; raises InputError where it is not installed."""
+    """OpenVINO itself; raises InputError where it is not installed.
+
+    One for the whole process: each lays out a stack for signals and puts back the one before it when it goes. Where two
+    go in the order they came, the next signal (ctrl-c, say) finds a stack that is gone, and the process dies of it.
+    """
     try:
         import openvino
     except ImportError:
