@@ -46,9 +46,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(str(MissingExtraError(f"dor3d {words[0]} needs {error.name}, which is not installed", "train")))
     except KeyboardInterrupt:
         sys.exit(_STOPPED)
-    except BrokenPipeError:  # who read it has gone: `dor3d --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        if _is_read():
+            raise  # it was another pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's end would say so too
         sys.exit(1)
+
+
+def _is_read() -> bool:
+    """Whether someone still reads what is printed; of `dor3d --help | head` nobody does in the end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _fail(line: str) -> None:

@@ -21,16 +21,17 @@ from dor3d.files import whole_file, write_whole
 # frames a second on a V100 and mean error on NYU (mm): Table 5 of DOR3D-Net
 PAPER: Final = {"DOR3D-Net, Swin-B": (47.0, 6.99), "DOR3D-Net, ResNet50": (110.0, 7.67)}
 _HEADS: Final = (
-    *(
-        "model",
-        "backend",
-        "ms (median / 99 %)",
-        "times eager",
-        "frames/s",
-        "best batch: frames/s",
-        "whole pipeline: frames/s",
-    ),
-    *("MB in use", "parameters (M)", "GFLOP", "of the peak"),
+    "model",
+    "backend",
+    "ms (median / 99 %)",
+    "times eager",
+    "frames/s",
+    "best batch: frames/s",
+    "whole pipeline: frames/s",
+    "MB in use",
+    "parameters (M)",
+    "GFLOP",
+    "of the peak",
 )
 
 

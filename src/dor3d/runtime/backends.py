@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 import numpy as np
 import onnxruntime
@@ -32,15 +32,13 @@ from dor3d.files import write_whole
 from dor3d.runtime.base import CropModel, Precision
 from dor3d.runtime.card import find_model
 from dor3d.runtime.onnx import PROVIDERS, OnnxModel, Provider, providers
+from dor3d.runtime.openvino import Hint, OpenVinoModel, precisions
 from dor3d.runtime.parity import made_up_crops, parity
 from dor3d.text import parse_json
 
 AUTO: Final = "auto"
 REFERENCE: Final = "onnxruntime"
-_OPENVINO: Final[dict[str, Literal["latency", "throughput"]]] = {
-    "openvino": "latency",
-    "openvino-throughput": "throughput",
-}
+_OPENVINO: Final[dict[str, Hint]] = {"openvino": "latency", "openvino-throughput": "throughput"}
 _TORCH: Final = ("eager", "compile", "graph")
 _ROUNDS: Final = 20
 _CROPS: Final = 8
@@ -98,8 +96,6 @@ def open_choice(model: str | Path, choice: Choice, threads: int | None = None) -
     """As `open_backend`, for a choice."""
     name, precision = choice
     if name in _OPENVINO:
-        from dor3d.runtime.openvino import OpenVinoModel
-
         return OpenVinoModel(model, threads, precision=precision, hint=_OPENVINO[name])
     if name.startswith("torch-"):
         return _torch_model(Path(model), choice)
@@ -131,8 +127,6 @@ def runs_files() -> list[Choice]:
     """All here that run files, onnxruntime on the CPU first."""
     found = sorted((Choice(_onnx_name(provider)) for provider in providers()), key=lambda one: one.backend != REFERENCE)
     if _has("openvino"):
-        from dor3d.runtime.openvino import precisions
-
         found += [Choice("openvino", precision) for precision in precisions()]
     return found
 

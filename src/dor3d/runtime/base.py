@@ -39,7 +39,7 @@ class CropModel(Protocol):
 
 
 class RuntimeModel(ABC):
-    """A model in a runtime. Where there is no room for a batch it goes on in halves, which it says once.
+    """A model in a runtime. Where there is no room for a batch it goes on in halves, and says so.
 
     Attributes:
         room: crops that it runs at once; None: as many as it is asked.

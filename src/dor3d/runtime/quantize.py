@@ -6,6 +6,7 @@ rounding does to them grows through all that follow.
 """
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -37,19 +38,12 @@ def quantised(proto: ModelProto, crops: Float[ndarray, "n 1 s s"], holds: Callab
         def in_eight_bits(first: int) -> ModelProto:
             return _static(ready, layers[first:], crops)
 
-        found = in_eight_bits(0)
-        if holds(found) or len(layers) < 2:
-            return found
-        low, high = 0, len(layers) - 1  # too many layers at `low`
-        found = in_eight_bits(high)
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried = in_eight_bits(middle)
-            if holds(tried):
-                found, high = tried, middle
-            else:
-                low = middle
-        return found
+        whole = in_eight_bits(0)
+        if holds(whole):
+            return whole
+        return in_eight_bits(
+            bisect_left(range(len(layers) - 1), True, 1, key=lambda first: holds(in_eight_bits(first)))
+        )
 
 
 def eight_bit_layers(model: ModelProto | Path) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Verbs that make and use a model: demo, predict, render, train, export."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -216,15 +217,15 @@ def export(
     if format == "openvino":
         check_place(out)
     factors = _sigma_factors(model, calibrate, turns) if calibrate else (1.0, 1.0, 1.0)
-    crops = crops_of(model, _PARITY_CROPS + (_CALIBRATION_CROPS if precision == "int8" else 0))
-    crops, calibration = crops[:_PARITY_CROPS], crops[_PARITY_CROPS:]
-    options: dict[str, Any] = {"sigma_scale": factors, "turns": turns, "crops": crops, "name": out.stem}
-    if precision == "int8":
-        options["calibration"] = calibration
+    wanted = _PARITY_CROPS + (_CALIBRATION_CROPS if precision == "int8" else 0)
+    crops = crops_of(model, wanted)
+    seen = math.ceil(len(crops) * (wanted - _PARITY_CROPS) / wanted)  # a run may have held out fewer
+    calibration, crops = crops[:seen], crops[seen:]
+    options: dict[str, Any] = {"sigma_scale": factors, "turns": turns, "crops": crops, "calibration": calibration}
     with tempfile.TemporaryDirectory() as folder:
         file = out if format == "onnx" else Path(folder) / "model.onnx"
         stored = "fp32" if format == "openvino" and precision == "fp16" else precision
-        told = f"joints are {export_onnx(model, file, precision=stored, **options)} from PyTorch's"
+        told = f"joints are {export_onnx(model, file, precision=stored, name=out.stem, **options)} from PyTorch's"
         if precision == "int8":
             told = "{} of {} layers are in eight bits, ".format(*eight_bit_layers(file)) + told
         if format == "openvino":
