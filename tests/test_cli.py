@@ -300,6 +300,12 @@ def test_train_hands_the_recipes_own_fields_over():
     assert split_fields(["demo", "--lr", "1"], cli._VERBS) == (["demo", "--lr", "1"], {})
 
 
+def test_another_broken_pipe_is_no_gone_reader(capsys, monkeypatch):
+    monkeypatch.setattr("dor3d.cli.parse", lambda *_: lambda: (_ for _ in ()).throw(BrokenPipeError("a worker's")))
+    with pytest.raises(BrokenPipeError, match="a worker's"):
+        cli.main(["demo"])
+
+
 def test_a_missing_extra_is_named(capsys, monkeypatch):
     def fail():
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

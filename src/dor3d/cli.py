@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _is_read() -> bool:
     """Whether someone still reads what is printed; of `dor3d --help | head` nobody does in the end."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # a failed write may have emptied the buffer: to flush it alone would not tell
     except BrokenPipeError:
         return False
     return True
