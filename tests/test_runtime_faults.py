@@ -16,6 +16,7 @@ from dor3d.errors import ModelError, RoomError
 from dor3d.runtime.backends import open_backend
 from dor3d.runtime.base import RuntimeModel
 from dor3d.runtime.card import METADATA_KEY, find_model
+from dor3d.runtime.locator import OnnxLocator
 from dor3d.runtime.onnx import OnnxModel
 
 FILES = ("onnxruntime", "openvino")
@@ -144,3 +145,12 @@ def test_memory_that_ends_is_met_by_halves(backend: str) -> None:
     assert done.returncode == 0, done.stderr
     room, told = map(int, done.stdout.split())
     assert 1 <= room < 512 and told >= 1
+
+
+@pytest.mark.parametrize("kind", [OnnxModel, OnnxLocator])
+def test_threads_that_have_answered_soon_sleep(kind: type) -> None:
+    """Awake they keep a core from the next network: a frame with a locator and a network took half as long again."""
+    waits_us = int(
+        kind(threads=2)._session.get_session_options().get_session_config_entry("session.intra_op.spin_duration_us")
+    )
+    assert 100 <= waits_us <= 1000

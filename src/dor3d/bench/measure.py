@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from numpy import ndarray
 
 from dor3d.demo import load_frames
 from dor3d.errors import Dor3dError
+from dor3d.geometry.roll import upright_turn
 from dor3d.predict import Predictor, Tracker
 from dor3d.predict.look import Aim
 from dor3d.runtime.backends import open_backend
@@ -24,6 +26,7 @@ from dor3d.runtime.parity import made_up_crops
 _WARM_UP: Final = 5
 _LARGEST: Final = 256  # crops in a batch
 _RATE_HZ: Final = 30.0
+_LEAN: Final = 0.3  # rad, of the hand that is followed
 
 
 class Job(NamedTuple):
@@ -110,24 +113,36 @@ def best_batch(model: CropModel, seconds: float) -> tuple[int, float]:
 class Followed:
     """A model whose hand never leaves: it is asked, and then a hand in the middle of the crop is told.
 
-    So a network with random weights costs in the tracker what a trained one does.
+    So a network with random weights costs in the tracker what a trained one does. Where a network wants hands upright
+    the hand leans, so that crops are turned, as most are; the first one is not yet.
     """
 
     def __init__(self, model: CropModel) -> None:
         self.model, self.card, self.times = model, model.card, list[float]()
-        joints = load_frames().joints_mm[0][: len(self.card.joints)]
-        joints = joints - (joints.min(0) + joints.max(0)) / 2
-        half, scale = self.card.size / 2, self.card.size / self.card.cube_mm[0]
-        # all as deep as the crop's centre: so the middle of what is told is the crop's, and the next crop the same
-        self.points = (joints * (scale, scale, 0.0) + (half, half, self.card.cube_mm[1] / 2)).astype(np.float32)
+        self.lean = _LEAN if self.card.upright else 0.0
+        demo = load_frames()
+        joints = demo.joints_mm[0].astype(np.float64)  # rounded to float32 the hand would wander off in the end
+        joints[:, 2] = joints[:, 2].mean()  # as deep as the crop's centre: no joint's depth moves another's place
+        leaning = _turned(joints[:, :2], upright_turn(joints, demo.camera)[0] - self.lean)[: len(self.card.joints)]
+        leaning = leaning - (leaning.min(0) + leaning.max(0)) / 2
+        self.first, self.later = self._points(leaning), self._points(_turned(leaning, self.lean))
+
+    def _points(self, xy_mm: ndarray) -> ndarray:
+        pq = xy_mm * self.card.size / self.card.cube_mm[0] + self.card.size / 2
+        return np.column_stack([pq, np.full(len(pq), self.card.cube_mm[1] / 2)])
 
     def __call__(self, crops: ndarray) -> CropOutput:
         """What the model takes, and a hand."""
+        points = np.repeat((self.later if self.times else self.first)[None], len(crops), 0)
         start = time.perf_counter()
         self.model(crops)
         self.times.append(time.perf_counter() - start)
-        points = np.repeat(self.points[None], len(crops), 0)
         return CropOutput(points, np.full_like(points, 0.5), np.full((len(crops), 2), 6.0, np.float32))
+
+
+def _turned(xy: ndarray, turn: float) -> ndarray:
+    c, s = math.cos(turn), math.sin(turn)
+    return xy @ np.array([[c, s], [-s, c]])
 
 
 def pipeline(model: CropModel, seconds: float) -> dict[str, Any]:
@@ -138,7 +153,7 @@ def pipeline(model: CropModel, seconds: float) -> dict[str, Any]:
     (hand,) = tracker(depth)
     frames = timed(lambda: tracker(depth), seconds)
     x, y, z = hand.center_mm.tolist()
-    box = tracker.predictor.looker.box(Aim((x, y, z)))
+    box = tracker.predictor.looker.box(Aim((x, y, z), rotation=followed.lean))
     crops = timed(lambda: box.image(depth, demo.camera.depth_unit_mm), seconds / 4)
     whole, network, crop = (float(np.mean(t)) for t in (frames, followed.times[-len(frames) :], crops))
     parts = {"crop": crop, "network": network, "rest": max(whole - crop - network, 0.0)}

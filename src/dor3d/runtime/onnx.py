@@ -21,6 +21,7 @@ PROVIDERS: Final[dict[Provider, tuple[str, str]]] = {
     "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
     "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
 }
+_SPIN_US: Final = "500"  # how long threads wait awake; from 100 to 1,000 nothing is lost (docs/performance.md)
 
 
 class OnnxModel(RuntimeModel):
@@ -74,6 +75,8 @@ def open_session(path: Path, threads: int | None, provider: Provider = "cpu") ->
     options.log_severity_level = 4  # our one line says it
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.inter_op_num_threads = 1
+    # else threads of a network that has answered keep a core for a tenth of a second, which the next network lacks
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
