@@ -119,7 +119,7 @@ def here(seen: Float[Tensor, "b 1 y x"], far: Float[Tensor, "b 1 y x"]) -> Float
     A hand's middle is near it, so that what is left to be learnt is small.
     """
     own = [F.avg_pool2d(of.float(), CELL) for of in (seen, far)]
-    around = [F.avg_pool2d(of.float(), 3 * CELL, CELL, CELL) for of in (seen, far)]
+    around = [F.avg_pool2d(of, 3, 1, 1) for of in own]
     wide = around[1] / around[0].clamp(min=_SOME)
     return torch.where(own[0] > 0, own[1] / own[0].clamp(min=_SOME), wide)[:, 0]
 
@@ -129,7 +129,9 @@ def inputs(depth: Float[Tensor, "b 1 y x"], pitch: Float[Tensor, "b"]) -> Float[
     seen = (depth > 0).to(depth.dtype)
     z = depth.clamp(_NEAR_MM, _FAR_MM)
     cell = z * pitch[:, None, None, None]  # mm
-    far, large = (z / MIDDLE_MM).log() * seen, (_HAND_MM / (cell * _USUAL_CELLS)).log() * seen
+    distance = (z / MIDDLE_MM).log()
+    largest = (_HAND_MM / (MIDDLE_MM * _USUAL_CELLS * pitch)).log()  # at the usual distance
+    far, large = distance * seen, (largest[:, None, None, None] - distance) * seen
     right = F.pad(z[..., 1:] - z[..., :-1], (0, 1)) * seen * F.pad(seen[..., 1:], (0, 1))
     down = F.pad(z[..., 1:, :] - z[..., :-1, :], (0, 0, 0, 1)) * seen * F.pad(seen[..., 1:, :], (0, 0, 0, 1))
     slopes = (torch.cat([right, down], 1) / cell).clamp(-_STEEPEST, _STEEPEST)
