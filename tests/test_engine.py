@@ -167,7 +167,7 @@ def test_what_a_worker_throws_is_not_its_death(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the sample's own fault") as caught:
         run(tiny(workers=1), tmp_path, Balls(0, on=fail))
     assert not isinstance(caught.value, WorkerError)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60  # they only get what time others leave
     while active_children() and time.monotonic() < deadline:  # the error at hand keeps none of them
         time.sleep(0.01)
     assert not active_children()
