@@ -23,7 +23,8 @@ def main() -> None:
     args = parser.parse_args()
     nets = [load_model(run) for run in args.runs]
     if any(net.config != nets[-1].config for net in nets):
-        raise ModelError("The runs are of different networks", got=[str(run) for run in args.runs])
+        got = ", ".join(f"{run}: {net.name}" for run, net in zip(args.runs, nets, strict=True))
+        raise ModelError("The runs are of different networks", got=got, expected="runs of one model config")
     states = [net.state_dict() for net in nets]
     mean = {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(last.dtype)

@@ -21,7 +21,7 @@ PROVIDERS: Final[dict[Provider, tuple[str, str]]] = {
     "coreml": ("CoreMLExecutionProvider", "onnxruntime"),
     "directml": ("DmlExecutionProvider", "onnxruntime-directml"),
 }
-_SPIN_US: Final = "500"  # how long threads wait awake; from 100 to 1,000 nothing is lost (docs/performance.md)
+_SPIN_US: Final = "500"  # how long threads wait awake; from 200 to 1,000 nothing is lost (benchmarks/spin_speed.py)
 
 
 class OnnxModel(RuntimeModel):

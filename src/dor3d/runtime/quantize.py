@@ -8,6 +8,7 @@ rounding does to them grows through all that follow.
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,15 +36,11 @@ def quantised(proto: ModelProto, crops: Float[ndarray, "n 1 s s"], holds: Callab
         ready = _prepared(proto, Path(folder))
         layers = [node.name for node in onnx.load(str(ready)).graph.node if _can(node)]
 
+        @cache
         def in_eight_bits(first: int) -> ModelProto:
             return _static(ready, layers[first:], crops)
 
-        whole = in_eight_bits(0)
-        if holds(whole):
-            return whole
-        return in_eight_bits(
-            bisect_left(range(len(layers) - 1), True, 1, key=lambda first: holds(in_eight_bits(first)))
-        )
+        return in_eight_bits(bisect_left(range(len(layers) - 1), True, key=lambda first: holds(in_eight_bits(first))))
 
 
 def eight_bit_layers(model: ModelProto | Path) -> tuple[int, int]:
