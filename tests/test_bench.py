@@ -1,7 +1,6 @@
 """`dor3d bench`: what it prints is what it measured, in the form that is promised."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +69,7 @@ def test_a_measurement_takes_time(seconds: str, capsys: pytest.CaptureFixture[st
     assert "The time of a measurement must be positive" in capsys.readouterr().err
 
 
-class Slow:
+class FourAtMost:
     """A network that has room for four crops."""
 
     def __init__(self) -> None:
@@ -80,13 +79,15 @@ class Slow:
         if len(crops) > 4:
             raise MemoryError
         self.most = max(self.most, len(crops))
-        time.sleep(0.003)  # each call takes as long, whatever it is asked
         points = np.zeros((len(crops), len(JOINTS), 3), np.float32)
         return CropOutput(points, points + 1)
 
 
-def test_batches_grow_until_there_is_no_room() -> None:
-    model = Slow()
+def test_batches_grow_until_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "dor3d.bench.measure.timed", lambda work, _: (work(), np.full(3, 0.003))[1]
+    )  # whatever is asked
+    model = FourAtMost()
     assert best_batch(model, QUICK)[0] == 4 and model.most == 4
 
 
@@ -109,7 +110,7 @@ def test_a_followed_hand_costs_one_look_a_frame(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_pipeline_of_networks_whose_answers_say_nothing() -> None:
-    told = pipeline(Slow(), 0.1)
+    told = pipeline(FourAtMost(), 0.1)
     assert told["pipeline_frames_per_s"] > 0 and set(told["pipeline_ms"]) == {"crop", "network", "rest"}
 
 
