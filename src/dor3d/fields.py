@@ -1,7 +1,9 @@
 """Fields of configurations: values as their types."""
 
+import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from dor3d.errors import InputError
@@ -30,6 +32,8 @@ def read_as(value: Any, kind: Any) -> Any:
         return value
     if origin is tuple:
         return _read_tuple(value, get_args(kind))
+    if dataclasses.is_dataclass(kind):
+        return _read_group(value, kind)
     if kind is bool:
         return _read_bool(value)
     if isinstance(value, bool) or (kind is int and isinstance(value, float) and not value.is_integer()):
@@ -48,6 +52,16 @@ def _read_optional(value: Any, kind: Any) -> Any:
     if value is None or (isinstance(value, str) and value.lower() == "none"):
         return None
     return read_as(value, next(k for k in get_args(kind) if k is not type(None)))
+
+
+def _read_group(value: Any, kind: Any) -> Any:
+    """A dataclass from a JSON object of its fields; those that are not named keep their defaults."""
+    if isinstance(value, kind):
+        return value
+    fields = typing.get_type_hints(kind)
+    if not isinstance(value, Mapping) or not set(value) <= set(fields):
+        raise ValueError(value)
+    return kind(**{name: read_as(of, fields[name]) for name, of in value.items()})
 
 
 def _read_bool(value: Any) -> bool:

@@ -21,6 +21,16 @@ BASE: Final[dict[str, Any]] = {
     "loss": "balanced",
 }
 
+_OFFSET: Final[dict[str, Any]] = {"head": "offset", "depth_origin": "surface", "loss": "metric"}
+_LOCAL: Final[dict[str, Any]] = {
+    "head": "local-ordinal",
+    "labels": "exact",
+    "depth_origin": "surface",
+    "loss": "metric",
+}
+# every cell answers: as many thresholds as memory allows
+_FEWER: Final[dict[str, Any]] = {"local_ordinal.xy_bins": 20, "local_ordinal.z_bins": 24}
+
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "ordinal": {},
     # at the beginning its gradient is to the joint loss' what the DOR loss' is
@@ -40,6 +50,25 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "pixel-offset": {"head": "pixel-offset", "dense_weight": 0.17},  # beside the joint's 3 what JGR-P2O has
     "offset-neck": {"head": "offset"},
     "neck": {"level": "neck", "positions": "learned"},
+    # controls of the local ordinal head: offsets with the same reference for depths, and with the same loss
+    "offset-metric": {"head": "offset", "loss": "metric"},
+    "offset-surface": {**_OFFSET, "loss": "balanced"},
+    "offset-surface-metric": _OFFSET,
+    "local-balanced": {**_LOCAL, "loss": "balanced"},
+    "local": _LOCAL,
+    # each ingredient of it alone
+    "local-no-dor": {**_LOCAL, "ordinal_weight": 0.0},
+    "local-half-dor": {**_LOCAL, "ordinal_weight": 1.0},
+    "local-levels4": {**_LOCAL, "local_ordinal.levels": 4},
+    "local-uniform": {**_LOCAL, "local_ordinal.spacing": "uniform"},
+    "local-cube": {**_LOCAL, "depth_origin": "cube"},
+    "local-filled": {**_LOCAL, "depth_origin": "surface-filled"},
+    "local-monotone": {**_LOCAL, "local_ordinal.monotone": True},
+    "local-shift": {**_LOCAL, "local_ordinal.shift": True},
+    "local-moving": {**_LOCAL, "local_ordinal.dor_moves_positions": True},
+    "local-short": {**_LOCAL, "local_ordinal.reach": 0.33},
+    "local-few": {**_LOCAL, "local_ordinal.xy_bins": 16, "local_ordinal.z_bins": 24},
+    "local-dense": {**_LOCAL, "local_ordinal.mode": "dense", **_FEWER},
 }
 
 

@@ -22,9 +22,11 @@ from dor3d.model.base import Network, config_from_json, config_to_json
 from dor3d.model.heads.coordinate import CoordinateHead
 from dor3d.model.heads.errors import ErrorHead
 from dor3d.model.heads.heatmap import HeatmapHead
+from dor3d.model.heads.local_ordinal import LocalOrdinalHead, LocalOrdinalOptions
 from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.ordinal import OrdinalHead
 from dor3d.model.heads.pixel_offset import PixelOffsetHead
+from dor3d.model.heads.surface import DepthOrigin
 from dor3d.model.inputs import Relief, uv_maps
 from dor3d.model.neck import Neck
 from dor3d.model.prediction import Maps, Prediction
@@ -33,19 +35,31 @@ from dor3d.skeleton import JOINTS
 
 Spacing = Literal["normal", "uniform"]
 Features = Literal["xy_z", "xyz"]
-Head = Literal["ordinal", "offset", "pixel-offset", "heatmap", "coordinate"]
+Head = Literal["local-ordinal", "ordinal", "offset", "pixel-offset", "heatmap", "coordinate"]
 Level = Literal["own", "last", "neck"]
 Positions = Literal["equal", "learned"]
-_ON_NECK = ("offset", "pixel-offset", "coordinate")  # heads that stand on the neck unless told otherwise
+_ON_NECK = (
+    "local-ordinal",
+    "offset",
+    "pixel-offset",
+    "coordinate",
+)  # heads that stand on the neck unless told otherwise
 _CHOICES = {
     "head": Head,
     "level": Level,
+    "depth_origin": DepthOrigin,
     "positions": Positions,
     "z_discretisation": Spacing,
     "labels": Labels,
     "features": Features,
 }
-_ONE_HEADS = {"anchors": "offset", "monotone": "ordinal", "positions": "ordinal"}  # options of one head alone
+_OF_HEADS = {  # options that some heads alone have
+    "anchors": ("offset",),
+    "monotone": ("ordinal",),
+    "positions": ("ordinal",),
+    "depth_origin": ("local-ordinal", "offset"),
+    "local_ordinal": ("local-ordinal",),
+}
 _LAPLACE = math.sqrt(2)  # standard deviation over mean absolute error, of the distribution that errors are taught by
 CELL = 32  # backbones reduce by this much; a crop's side is a multiple of it
 
@@ -59,9 +73,13 @@ class ModelConfig:
         joints: names of the joints, in the order of the output.
         size: side S of the crop in pixels, a multiple of 32.
         cube_mm: what a crop holds: in-plane side and depth D, in mm.
-        head: `ordinal` (the paper), `offset`, `pixel-offset`, `heatmap` or `coordinate`; see model/heads.
+        head: `ordinal` (the paper), `local-ordinal` (the paper's idea, ours), `offset`, `pixel-offset`, `heatmap` or
+            `coordinate`; see model/heads.
         level: which maps it stands on: the `last` stage's, or the `neck`'s of stride 8; `own`: the last for `ordinal`
             and `heatmap`, the neck for the others.
+        local_ordinal: options of `local-ordinal`.
+        depth_origin: of `local-ordinal` and `offset`: whether depths are told relative to the middle of the `cube`, or
+            to the `surface` that a cell sees.
         neck: channels of the neck.
         anchors: of `offset`, along each side of a cell.
         monotone: of `ordinal`: survival curves that fall by construction.
@@ -104,6 +122,8 @@ class ModelConfig:
     kinds: bool = False
     errors: bool = False
     upright: bool = False
+    depth_origin: DepthOrigin = "cube"
+    local_ordinal: LocalOrdinalOptions = LocalOrdinalOptions()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if self.size < CELL or self.size % CELL:
@@ -127,9 +147,10 @@ class ModelConfig:
             raise ModelError("A neck needs channels", got=self.neck, expected="1 or more")
         if self.drop_path is not None and not 0 <= self.drop_path < 1:
             raise ModelError("drop_path must lie in [0, 1)", got=self.drop_path)
-        for name, head in _ONE_HEADS.items():
-            if self.head != head and getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ModelError(f"Head {self.head} knows no {name}", fix=f"Use --head {head}, or leave {name} out.")
+        for name, heads in _OF_HEADS.items():
+            if self.head not in heads and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                fix = f"Use --head {' or '.join(heads)}, or leave {name} out."
+                raise ModelError(f"Head {self.head} knows no {name}", fix=fix)
 
     @property
     def on_neck(self) -> bool:
@@ -230,7 +251,7 @@ class HandNet(Network):
         return net
 
 
-AnyHead = OrdinalHead | OffsetHead | PixelOffsetHead | HeatmapHead | CoordinateHead
+AnyHead = LocalOrdinalHead | OrdinalHead | OffsetHead | PixelOffsetHead | HeatmapHead | CoordinateHead
 
 
 def _head(config: ModelConfig, channels: int, grid: int) -> AnyHead:
@@ -242,7 +263,11 @@ def _head(config: ModelConfig, channels: int, grid: int) -> AnyHead:
             discs = config.discretisations()
             return OrdinalHead(channels, grid, joints, discs, monotone=config.monotone, learned=learned, below=below)
         case "offset":
-            return OffsetHead(channels, grid, joints, size, depth_mm, anchors=config.anchors)
+            how = {"anchors": config.anchors, "depth_origin": config.depth_origin}
+            return OffsetHead(channels, grid, joints, size, depth_mm, **how)
+        case "local-ordinal":
+            how = {"depth_origin": config.depth_origin, "options": config.local_ordinal}
+            return LocalOrdinalHead(channels, grid, joints, size, depth_mm, **how)
         case "pixel-offset":
             return PixelOffsetHead(channels, grid, joints, size, depth_mm)
         case "heatmap":

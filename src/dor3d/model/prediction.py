@@ -1,6 +1,6 @@
 """What every head takes and returns."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -63,6 +63,32 @@ class Heat(NamedTuple):
     cell: float
 
 
+class LocalCurves(NamedTuple):
+    """Ordinal curves over where joints lie relative to positions; each field but the last for the axes x, y and z.
+
+    Attributes:
+        log_odds: that joint a lies more than t_k beyond position p, [B, A, positions, K].
+        origins: the positions (px, px, mm), [B or 1, A or 1, positions]; threshold k lies at origin + t_k - extent / 2.
+        weights: how much each position is taught, [B, A, positions]; None: all the same.
+        codecs: constants of the discretisations.
+        moving: whether what teaches the curves moves the positions too.
+    """
+
+    log_odds: tuple[Float[Tensor, "b a p _k"], ...]
+    origins: tuple[Float[Tensor, "_b _a p"], ...]
+    weights: tuple[Float[Tensor, "b a p"] | None, ...]
+    codecs: tuple[Any, ...]
+    moving: bool = False
+
+    def of(self, rows: Int[Tensor, "m"]) -> "LocalCurves":
+        """Those of some crops alone."""
+        return self._replace(
+            log_odds=tuple(axis[rows] for axis in self.log_odds),
+            origins=tuple(axis if len(axis) == 1 else axis[rows] for axis in self.origins),
+            weights=tuple(None if axis is None else axis[rows] for axis in self.weights),
+        )
+
+
 class Prediction(NamedTuple):
     """Joints of a batch of crops.
 
@@ -77,6 +103,7 @@ class Prediction(NamedTuple):
             that tell (`ModelConfig.kinds`).
         error: mean absolute error of each coordinate that is expected, in the same units; of networks that tell
             (`ModelConfig.errors`), whose sigma follows from it.
+        local: curves relative to positions, of heads that have them.
     """
 
     points: Float[Tensor, "b a 3"]
@@ -86,6 +113,7 @@ class Prediction(NamedTuple):
     heat: Heat | None = None
     kind: Float[Tensor, "b 2"] | None = None
     error: Float[Tensor, "b a 3"] | None = None
+    local: LocalCurves | None = None
 
     def of(self, rows: Int[Tensor, "n"]) -> "Prediction":
         """That of some crops alone."""
@@ -98,4 +126,5 @@ class Prediction(NamedTuple):
             None if heat is None else heat._replace(log_prob=heat.log_prob[rows]),
             None if self.kind is None else self.kind[rows],
             None if self.error is None else self.error[rows],
+            None if self.local is None else self.local.of(rows),
         )

@@ -37,11 +37,12 @@ from torch.nn import functional as F
 
 from dor3d.data.batch import KINDS
 from dor3d.errors import InputError
-from dor3d.model.prediction import Heat, Prediction, Votes
+from dor3d.model.prediction import Heat, LocalCurves, Prediction, Votes
 from dor3d.ordinal import Discretisation, Labels, encode
 
 LossName = Literal["paper", "balanced", "metric"]
 _METRIC_TURN_MM: Final = 5.0
+_LEAST_SHARE: Final = 1e-4  # of an interval: labels nearer to 0 or 1 have no slope
 
 
 class Weights(NamedTuple):
@@ -100,7 +101,7 @@ def hand_loss(
         if not len(right):
             none = told * 0
             return LossParts(weights.kind * told, none, none, none, none, told, none)
-    if prediction.votes is None:
+    if prediction.votes is None and prediction.local is None:
         target = clamp_to_crop(target, discretisations)
     if kind == "metric":
         scale = target.new_tensor([mm_per_pixel, mm_per_pixel, 1.0])
@@ -112,6 +113,8 @@ def hand_loss(
         error = error_loss(prediction.error, prediction.points, target)
     if prediction.logits:
         ordinal = ordinal_loss(prediction.logits, target, discretisations, labels)
+    if prediction.local is not None and weights.ordinal:
+        ordinal = local_loss(prediction.local, target, labels)
     if prediction.votes is not None and weights.dense:
         dense = dense_loss(prediction.votes, target)
     if prediction.heat is not None and weights.dense:
@@ -195,6 +198,32 @@ def ordinal_loss(
         axis_loss(axis, encode(target[..., i].float(), disc, labels))
         for i, (axis, disc) in enumerate(zip(logits, discretisations, strict=True))
     ]
+    return torch.stack(terms).sum()
+
+
+def local_loss(curves: LocalCurves, target: Float[Tensor, "b a 3"], labels: Labels) -> Float[Tensor, ""]:
+    """The DOR loss of curves relative to positions: Eq. 4 with labels that are relative too, the axes added.
+
+    Args:
+        curves: of the local ordinal head.
+        target: true crop points (px, px, mm).
+        labels: `exact` or `hard`.
+
+    Returns:
+        Cross entropy summed over thresholds, a (weighted) mean over positions, a mean over joints and batch. Where
+        curves move their positions, less the labels' own entropy, which then depends on the positions.
+    """
+    terms = []
+    axes = zip(curves.log_odds, curves.origins, curves.weights, curves.codecs, strict=True)
+    for i, (log_odds, origin, weights, codec) in enumerate(axes):
+        relative = target[:, :, None, i].float() - (origin if curves.moving else origin.detach())
+        prob = encode(relative + codec.extent / 2, codec, labels)
+        each = F.softplus(log_odds) - prob * log_odds
+        if curves.moving:
+            inside = prob.clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+            each = each - torch.special.entr(inside) - torch.special.entr(1 - inside)
+        summed = each.sum(-1)
+        terms.append((summed.mean(-1) if weights is None else (weights * summed).sum(-1)).mean())
     return torch.stack(terms).sum()
 
 

@@ -9,6 +9,7 @@ from dor3d.benchmarks import BENCHMARKS
 from dor3d.data.sources import SetOptions
 from dor3d.errors import InputError
 from dor3d.fields import convert
+from dor3d.model.heads.local_ordinal import LocalOrdinalOptions
 from dor3d.model.locator import LocatorConfig
 from dor3d.model.network import ModelConfig
 from dor3d.train.config import NESTED, TrainConfig, check_known, names, types
@@ -190,16 +191,16 @@ def _paper(backbone: str) -> TrainConfig:
 def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     """The config with fields replaced.
 
-    Keys are fields of TrainConfig (`lr`), of the model (`backbone` or `model.backbone`), of the locator
-    (`locator.width`) or of the data (`data.sensor`, or `root`, where the recipe names it); values are of the field's
-    type, or text that reads as it. Data keys are the data's to check. `preset` stands for the fields of one of PRESETS;
-    others given beside it win.
+    Keys are fields of TrainConfig (`lr`), of the model (`backbone` or `model.backbone`), of its local ordinal head
+    (`local_ordinal.levels`), of the locator (`locator.width`) or of the data (`data.sensor`, or `root`, where the
+    recipe names it); values are of the field's type, or text that reads as it. Data keys are the data's to check.
+    `preset` stands for the fields of one of PRESETS; others given beside it win.
 
     Raises InputError for unknown keys, with those that look alike, for one that two of them have, and for values of the
     wrong type.
     """
     changes = {**_preset(changes), **{key: value for key, value in changes.items() if key != "preset"}}
-    own, model, data, locator = ({} for _ in range(4))
+    own, model, data, locator, local = ({} for _ in range(5))
     own_names, model_names = names(TrainConfig) - {*NESTED, "recipe"}, names(ModelConfig)
     for key, value in changes.items():
         name = key.replace("-", "_")
@@ -213,10 +214,16 @@ def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
             bare = name.removeprefix("locator.")
             check_known(bare, sorted(names(LocatorConfig)), key)
             locator[bare] = convert(key, value, types(LocatorConfig)[bare])
+        elif (option := name.removeprefix("model.")).startswith("local_ordinal."):
+            bare = option.removeprefix("local_ordinal.")
+            check_known(bare, sorted(names(LocalOrdinalOptions)), key)
+            local[bare] = convert(key, value, types(LocalOrdinalOptions)[bare])
         else:
             bare = name.removeprefix("model.")
             check_known(bare, [*own_names, *model_names], key)
             model[bare] = convert(key, value, types(ModelConfig)[bare])
+    if local:
+        model["local_ordinal"] = dataclasses.replace(model.get("local_ordinal", config.model.local_ordinal), **local)
     new_model = dataclasses.replace(config.model, **model)
     new_locator = dataclasses.replace(config.locator, **locator)
     return dataclasses.replace(config, **own, model=new_model, locator=new_locator, data={**config.data, **data})

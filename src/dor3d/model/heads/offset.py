@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dor3d.model.heads.surface import DepthOrigin, depth_origins
 from dor3d.model.prediction import Maps, Prediction, Votes
 
 DEPTH_SCALE = 0.2  # of the cube's depth: what an answer of 1 means
@@ -27,6 +28,7 @@ class OffsetHead(nn.Module):
         depth_mm: the cube's depth D.
         anchors: along each side of a cell; A2J has 4.
         unit: pixels that an answer of 1 means; a cell's side by default.
+        depth_origin: what depths are relative to; see `dor3d.model.heads.surface`.
     """
 
     places: Tensor
@@ -41,8 +43,11 @@ class OffsetHead(nn.Module):
         *,
         anchors: int = 1,
         unit: float | None = None,
+        depth_origin: DepthOrigin = "cube",
     ) -> None:
         super().__init__()
+        self.grid, self.anchors = grid, anchors
+        self.depth_origin: DepthOrigin = depth_origin
         self.joints, self.depth_mm, self.unit = joints, depth_mm, unit or size / grid
         self.weights = nn.Conv2d(channels, 2 * joints * anchors**2, 1)  # of the answers in the plane, and in depth
         self.answers = nn.Conv2d(channels, 3 * joints * anchors**2, 1)
@@ -50,7 +55,10 @@ class OffsetHead(nn.Module):
 
     def forward(self, maps: Maps) -> Prediction:
         """Weighted means of all anchors' answers (px, px, mm) and their standard deviations, in float32 always."""
-        return mean_of(self.votes(maps.xy, maps.z))
+        surface = depth_origins(maps.crop, self.grid, self.depth_mm, self.depth_origin)
+        if surface is not None:
+            surface = surface.repeat(1, self.anchors**2)  # for each anchor of a cell, all cells
+        return mean_of(self.votes(maps.xy, maps.z, surface))
 
     def votes(
         self,
