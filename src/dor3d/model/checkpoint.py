@@ -115,14 +115,40 @@ def load_weights(net: Network, source: Path, may_lack: tuple[str, ...] = ()) -> 
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     if missing or foreign:
         got = f"{len(missing)} missing ({', '.join(missing[:3])}), {len(foreign)} foreign ({', '.join(foreign[:3])})"
-        raise ModelError(f"{path} belongs to another network than {net.name}", got=got)
+        fix = "To begin from what matches, a backbone under another head, add --init-matching." if may_lack else None
+        raise ModelError(f"{path} belongs to another network than {net.name}", got=got, fix=fix)
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             got, expected = tuple(tensor.shape), tuple(own[name].shape)
             raise ModelError(f"{path} belongs to another network", got=f"{name} {got}", expected=expected)
+    _check_finite(path, tensors)
+    net.load_state_dict(tensors)
+
+
+def load_matching(net: Network, source: Path) -> list[str]:
+    """Copy those of a file's (or a run folder's) tensors into a network whose names and shapes are the network's own.
+
+    For a network of which a part is new, another head on a trained backbone, say.
+
+    Returns:
+        Names of the network's tensors that stay as they are.
+
+    Raises:
+        ModelError: nothing matches, or what does is not finite.
+    """
+    path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
+    tensors, own = read_tensors(path)[0], net.state_dict()
+    matching = {name: t for name, t in tensors.items() if name in own and t.shape == own[name].shape}
+    if not matching:
+        raise ModelError(f"Nothing in {path} matches {net.name}", expected="weights of the same backbone")
+    _check_finite(path, matching)
+    net.load_state_dict({**own, **matching})
+    return sorted(set(own) - set(matching))
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     if broken := [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]:
         raise ModelError(f"{path} holds numbers that are not finite", got=", ".join(broken[:3]))
-    net.load_state_dict(tensors)
 
 
 def _looks_pickled(path: Path) -> bool:

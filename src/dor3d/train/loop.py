@@ -59,12 +59,15 @@ def train(
     *,
     resume: bool = False,
     init: Path | None = None,
+    init_matching: bool = False,
     console: Console | None = None,
 ) -> TrainResult:
     """Train a network and leave `model.safetensors`, `config.json`, `metrics.jsonl`, states and a report in `out`.
 
     SIGTERM and SIGINT finish the step, save, and return. Resuming an empty folder starts the run; resuming a finished
     run changes nothing. Started by torchrun or SLURM, all its processes share the work.
+
+    `init_matching` takes those of `init`'s weights that match by name and shape, and begins the others anew.
 
     Raises InputError for a folder that holds another run or cannot be written, NonFiniteLossError when the loss is no
     longer a number, WorkerError when a process that makes samples is gone.
@@ -82,12 +85,14 @@ def train(
             if fabric.is_global_zero and not (out / REPORT).exists():  # a kill came before it
                 write_report(out)
             return TrainResult(state.step, finished=True, first=fabric.is_global_zero)
-        run = Run(config, fabric, out, None if state else init, resumed=state is not None)
+        run = Run(config, fabric, out, None if state else init, resumed=state is not None, matching=init_matching)
         done = restore(run, state) if state else 0
         if fabric.is_global_zero:
             drop_metrics_after(out, done)
         size = f"{parameter_count(run.net) / 1e6:.2f} M parameters"
         display.say(f"{run.net.name}: {size} on {fabric.world_size} x {fabric.device.type}, to {out}")
+        if run.new:
+            display.say(f"begun anew, since {init} has nothing like it: {', '.join(run.new)}")
         loop = _Loop(run, sources, out, display, stop)
         try:
             return loop.go(done)

@@ -34,14 +34,27 @@ class Run:
         out: folder for a batch that breaks the loss.
         init: weights to begin from.
         resumed: whether a state will take their place.
+        matching: take what matches of `init` alone.
+
+    Attributes:
+        new: names of tensors that are not in `init`.
     """
 
-    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, init: Path | None, *, resumed: bool) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        fabric: Fabric,
+        out: Path,
+        init: Path | None,
+        *,
+        resumed: bool,
+        matching: bool = False,
+    ) -> None:
         self.config, self.fabric, self.out = config, fabric, out
         self.task = task_of(config)
         torch.manual_seed(config.seed)
         net = self.task.network(init is None and _begin(config, resumed=resumed))
-        start_weights(net, init)
+        self.new = start_weights(net, init, matching=matching)
         self.layout = memory_layout(net, fabric.device)
         self.net = _with_norms(net.to(memory_format=self.layout), fabric)
         self.average = Average(self.net, config.ema) if config.ema else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dor3d.errors import InputError, ModelError
 from dor3d.files import write_whole
 from dor3d.model.base import Network
-from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_weights, read_config, write_json, write_tensors
+from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_matching, load_weights, read_config, write_json, write_tensors
 from dor3d.train.checkpoints import Checkpoints, State
 from dor3d.train.config import TrainConfig
 from dor3d.train.record import run_record
@@ -163,7 +163,20 @@ def _step_of(line: str) -> float:
         return float("inf")  # a line cut short by a kill
 
 
-def start_weights(net: Network, init: Path | None) -> None:
-    """Load the weights to begin from, if any are given; layers that say more of a crop may be new."""
-    if init is not None:
-        load_weights(net, init, may_lack=("kind.", "errors."))
+def start_weights(net: Network, init: Path | None, *, matching: bool = False) -> list[str]:
+    """Load the weights to begin from, if any are given; layers that say more of a crop may be new.
+
+    Args:
+        net: gets them.
+        init: a run folder or a .safetensors file.
+        matching: take what matches by name and shape, for a network of which a part is new.
+
+    Returns:
+        Names of tensors that match nothing and begin anew.
+    """
+    if init is None:
+        return []
+    if matching:
+        return load_matching(net, init)
+    load_weights(net, init, may_lack=("kind.", "errors."))
+    return []

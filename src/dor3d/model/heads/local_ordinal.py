@@ -23,7 +23,7 @@ softmax over a pair of channels is a sigmoid of their difference).
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,8 @@ from dor3d.model.heads.surface import DepthOrigin, depth_origins
 from dor3d.model.prediction import LocalCurves, Maps, Prediction
 from dor3d.ordinal import Discretisation, decode, variance
 
+Mode = Literal["pooled", "dense"]
+Spacing = Literal["normal", "uniform"]
 _SPREAD_XY = 0.15  # of the range: the standard deviation of the initial survival curves
 _SPREAD_Z = 0.1
 _WEIGHT_SCALE = 0.1  # standard deviation of the initial logits around them, for features of unit size
@@ -60,22 +62,21 @@ class LocalOrdinalOptions:
     Raises ModelError for values that make no head.
     """
 
-    mode: Literal["pooled", "dense"] = "pooled"
+    mode: Mode = "pooled"
     xy_bins: int = 32
     z_bins: int = 48
     reach: float = 0.5
-    spacing: Literal["normal", "uniform"] = "normal"
+    spacing: Spacing = "normal"
     levels: int = 6
     monotone: bool = False
     shift: bool = False
     dor_moves_positions: bool = False
 
     def __post_init__(self) -> None:
-        for name, expected in (("mode", ("pooled", "dense")), ("spacing", ("normal", "uniform"))):
-            if getattr(self, name) not in expected:
-                raise ModelError(
-                    f"Unknown local_ordinal.{name}", got=getattr(self, name), expected=" or ".join(expected)
-                )
+        for name, choices in (("mode", Mode), ("spacing", Spacing)):
+            if getattr(self, name) not in get_args(choices):
+                expected = " or ".join(get_args(choices))
+                raise ModelError(f"Unknown local_ordinal.{name}", got=getattr(self, name), expected=expected)
         for name in ("xy_bins", "z_bins", "levels"):
             if getattr(self, name) < 1:
                 raise ModelError(f"local_ordinal.{name} must be at least 1", got=getattr(self, name))
