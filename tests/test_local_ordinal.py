@@ -11,11 +11,14 @@ from dor3d.errors import InputError, ModelError
 from dor3d.model.checkpoint import save_model, write_tensors
 from dor3d.model.heads.local_ordinal import LocalOrdinalHead, LocalOrdinalOptions
 from dor3d.model.heads.offset import OffsetHead
+from dor3d.model.heads.ordinal import AxisCodec
 from dor3d.model.heads.surface import depth_origins
 from dor3d.model.network import HandNet, ModelConfig
-from dor3d.model.prediction import Maps, Prediction
+from dor3d.model.prediction import LocalCurves, Maps, Prediction
 from dor3d.ordinal import encode
-from dor3d.train.losses import Weights, hand_loss, local_loss
+from dor3d.skeleton import BONES
+from dor3d.train.config import TrainConfig
+from dor3d.train.losses import Weights, bone_loss, hand_loss, local_loss
 from dor3d.train.recipes import get_recipe, override
 from dor3d.train.state import start_weights
 
@@ -262,3 +265,75 @@ def test_another_head_begins_from_a_trained_backbone(tmp_path: Path) -> None:
     write_tensors(tmp_path / "foreign.safetensors", {"other": torch.zeros(1)})
     with pytest.raises(ModelError, match=r"Nothing in .* matches lcnet_035; expected weights of the same backbone"):
         start_weights(net, tmp_path / "foreign.safetensors", matching=True)
+
+
+def rival(curve_loss: str, target: float) -> tuple[Tensor, LocalCurves, int]:
+    """The loss of one joint at `target` (px from its position), and the curves."""
+    head = made(monotone=True, curve_loss=curve_loss)
+    prediction = head(maps(1))
+    curves = prediction.local
+    assert curves is not None and len(curves.logits) == 3
+    axes = zip(curves.origins, curves.codecs, strict=True)
+    points = torch.stack([origin[..., 0] + target for origin, _ in axes], -1).detach()
+    return local_loss(curves, points, "exact"), curves, head.codec_xy.k
+
+
+def masses(curves: LocalCurves, axis: int) -> list[Tensor]:
+    """Of each joint: how likely it lies at each of the K + 1 thresholds."""
+    return [torch.cat([torch.zeros(1), curves.logits[axis][0, a, 0]]).softmax(0) for a in range(JOINTS)]
+
+
+def thresholds(codec: AxisCodec) -> list[float]:
+    return [*(t - codec.extent / 2 for t in codec.starts.tolist()), codec.extent / 2]
+
+
+def test_two_bins_beside_the_joint_are_taught_as_much_as_they_are_near() -> None:
+    got, curves, _ = rival("two-bin", 3.0)
+    expected = 0.0
+    for axis, codec in enumerate(curves.codecs):
+        points = thresholds(codec)
+        right = next(i for i, t in enumerate(points) if t > 3.0)
+        near = (3.0 - points[right - 1]) / (points[right] - points[right - 1])
+        for mass in masses(curves, axis):
+            expected -= ((1 - near) * mass[right - 1].log().item() + near * mass[right].log().item()) / JOINTS
+    assert got.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_mixture_of_laplace_distributions_stands_at_the_thresholds() -> None:
+    got, curves, _ = rival("mixture", -2.0)
+    expected = 0.0
+    for axis, codec in enumerate(curves.codecs):
+        for mass in masses(curves, axis):  # scales begin at 1
+            density = sum(
+                m.item() * 0.5 * math.exp(-abs(-2.0 - t)) for m, t in zip(mass, thresholds(codec), strict=True)
+            )
+            expected -= math.log(density) / JOINTS
+    assert got.item() == pytest.approx(expected, rel=1e-3)
+    assert curves.scales is not None
+    got.backward()
+
+
+def test_a_distribution_over_thresholds_has_the_decoded_mean() -> None:
+    """What the rivals teach is what the decode reads: the mean of the masses at the thresholds."""
+    _, curves, _ = rival("two-bin", 0.0)
+    prob = curves.log_odds[0][0, :, 0].sigmoid()
+    points = torch.tensor(thresholds(curves.codecs[0]))
+    means = torch.stack([mass @ points for mass in masses(curves, 0)])
+    read = (prob * curves.codecs[0].widths).sum(-1) - curves.codecs[0].extent / 2
+    torch.testing.assert_close(read, means, atol=1e-3, rtol=1e-4)
+
+
+def test_rivals_need_monotone_curves() -> None:
+    with pytest.raises(ModelError, match=r"curve_loss mixture needs monotone curves\. Add local_ordinal.monotone true"):
+        LocalOrdinalOptions(curve_loss="mixture")
+
+
+def test_the_bone_loss_is_the_mean_difference_of_lengths() -> None:
+    points, target = torch.randn(2, 21, 3) * 30, torch.randn(2, 21, 3) * 30
+    each = []
+    for parent, child in BONES:
+        lengths = [(of[:, child] - of[:, parent]).norm(dim=-1) for of in (points, target)]
+        each.append((lengths[0] - lengths[1]).abs().mean().item())
+    assert bone_loss(points, target).item() == pytest.approx(sum(each) / 20, rel=1e-4)
+    with pytest.raises(InputError, match="Bones are known between the 21 joints alone; got 2 joints"):
+        TrainConfig(model=ModelConfig(joints=("a", "b")), bone_weight=1.0)

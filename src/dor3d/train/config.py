@@ -11,6 +11,7 @@ from dor3d.errors import InputError
 from dor3d.fields import convert
 from dor3d.model.locator import LocatorConfig
 from dor3d.model.network import ModelConfig
+from dor3d.skeleton import JOINTS
 from dor3d.train.losses import LossName, Weights
 
 Schedule = Literal["cosine", "paper"]
@@ -49,8 +50,8 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
         loss: `paper`, `balanced` or `metric`; see train/losses.py.
-        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight, error_weight: of its parts; an ordinal
-            weight of 0 trains without the DOR loss.
+        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight, error_weight, bone_weight: of its
+            parts; an ordinal weight of 0 trains without the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -93,6 +94,7 @@ class TrainConfig:
     anchor_weight: float = Weights().anchor
     kind_weight: float = Weights().kind
     error_weight: float = Weights().error
+    bone_weight: float = Weights().bone
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -129,6 +131,7 @@ class TrainConfig:
             "anchor_weight",
             "kind_weight",
             "error_weight",
+            "bone_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))
@@ -137,6 +140,9 @@ class TrainConfig:
                 raise InputError(f"{name} must be positive", got=getattr(self, name))
         if not 0 <= self.ema < 1:
             raise InputError("ema must lie in [0, 1)", got=self.ema)
+        if self.bone_weight and self.model.joints != JOINTS:
+            got, fix = f"{len(self.model.joints)} joints", "Leave bone_weight out."
+            raise InputError("Bones are known between the 21 joints alone", got=got, fix=fix)
         for name, heads in _TAUGHT.items():
             if getattr(self, name) and self.model.head not in heads:
                 known = f"head {' or '.join(heads)}"
@@ -146,7 +152,7 @@ class TrainConfig:
     def loss_weights(self) -> Weights:
         """Of the loss' parts."""
         parts = self.joint_weight, self.ordinal_weight, self.dense_weight, self.anchor_weight
-        return Weights(*parts, self.kind_weight, self.error_weight)
+        return Weights(*parts, self.kind_weight, self.error_weight, self.bone_weight)
 
     @property
     def total_steps(self) -> int:
