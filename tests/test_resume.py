@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from test_train import Balls, files, metrics, run, same, tiny
 
 from dor3d.errors import InputError
+from dor3d.model.checkpoint import read_tensors
+from dor3d.model.network import HandNet
+from dor3d.train.checkpoints import Checkpoints
 from dor3d.train.loop import TrainResult
-from dor3d.train.state import METRICS
+from dor3d.train.state import METRICS, start_weights
 
 
 @pytest.mark.parametrize(
@@ -96,3 +100,33 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
         run(tiny(), tmp_path)
     with pytest.raises(InputError, match=r"another config; got lr=0.5; expected lr=0.001"):
         run(tiny(lr=0.5), tmp_path, resume=True)
+
+
+def stopping_at(sample: int) -> Balls:
+    return Balls(0, on=lambda i: os.kill(os.getpid(), signal.SIGTERM) if i == sample else None)
+
+
+def test_a_run_without_an_end_goes_on_until_it_is_stopped(tmp_path: Path) -> None:
+    endless = tiny(samples=0, steps=0, schedule="constant", checkpoint_every=2)
+    stopped = run(endless, tmp_path / "one", stopping_at(29))
+    assert (stopped.step, stopped.finished) == (8, False)
+    assert run(endless, tmp_path / "parts", stopping_at(13)).step == 4
+    assert run(endless, tmp_path / "parts", stopping_at(29), resume=True).step == 8
+    same(tmp_path / "one", tmp_path / "parts")
+    ended = run(tiny(schedule="constant"), tmp_path / "whole")
+    assert ended.finished
+    same(tmp_path / "one", tmp_path / "whole")  # up to the step at which it was stopped nothing differs
+
+
+def test_a_run_that_anneals_begins_from_another_ones_weights(tmp_path: Path) -> None:
+    """From a folder they are the averaged ones; from a state, as they were trained."""
+    run(tiny(samples=0, steps=0, schedule="constant"), tmp_path / "long", stopping_at(13))
+    last = Checkpoints(tmp_path / "long").path(4)
+    averaged, trained = HandNet(tiny().model), HandNet(tiny().model)
+    start_weights(averaged, tmp_path / "long")
+    start_weights(trained, last)
+    saved = read_tensors(last)[0]
+    for prefix, net in (("average.", averaged), ("net.", trained)):
+        assert all(torch.equal(tensor, saved[prefix + name]) for name, tensor in net.state_dict().items())
+    assert not torch.equal(next(averaged.parameters()), next(trained.parameters()))
+    assert run(tiny(schedule="linear", warmup=0), tmp_path / "annealed", init=last).finished

@@ -317,7 +317,19 @@ def test_learning_rates() -> None:
     assert max(rates) == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.001
+    linear = tiny(steps=100, warmup=10, lr=1.0, schedule="linear")
+    assert [learning_rate(linear, step) for step in (0, 9, 10, 55, 99)] == pytest.approx([0.1, 1.0, 1.0, 0.5, 1 / 90])
+    constant = tiny(samples=0, steps=0, warmup=10, lr=1.0, schedule="constant")
+    assert [learning_rate(constant, step) for step in (0, 9, 10, 10**9)] == pytest.approx([0.1, 1.0, 1.0, 1.0])
     paper = tiny(schedule="paper", warmup=0, lr=1.0, epoch=40, batch=4)
     assert learning_rate(paper, 69) == 1.0
     assert learning_rate(paper, 70) == pytest.approx(0.2)
     assert learning_rate(paper, 140) == pytest.approx(0.04)
+
+
+def test_a_schedule_that_falls_to_zero_needs_an_end() -> None:
+    with pytest.raises(InputError, match=r"Schedule linear falls to zero at the run's end, and there is none"):
+        tiny(samples=0, steps=0, schedule="linear")
+    assert tiny(samples=0, steps=0, schedule="paper").total_steps is None
+    assert tiny(samples=0, steps=5).total_steps == 5
+    assert tiny(samples=0, steps=0, epochs=3).total_steps is None  # until the data says how many

@@ -98,20 +98,38 @@ def _filled(net: Filled, weights: Path) -> Filled:
     return net.eval()
 
 
+def weights_file(source: Path) -> Path:
+    """The file that holds a run folder's weights; a file is returned as it is."""
+    return Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
+
+
 def load_weights(net: Network, source: Path, may_lack: tuple[str, ...] = ()) -> None:
     """Copy a safetensors file's (or a run folder's) weights into a network of the same shape; raises ModelError.
 
     Args:
         net: gets them.
         source: the file or folder.
-        may_lack: beginnings of names of tensors that may stay as they are, if the source has none of them.
+        may_lack: as in `copy_weights`.
     """
-    path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
-    tensors, _ = read_tensors(path)
+    path = weights_file(source)
+    copy_weights(net, read_tensors(path)[0], path, may_lack)
+
+
+def copy_weights(net: Network, tensors: dict[str, Tensor], path: Path, may_lack: tuple[str, ...] = ()) -> None:
+    """Copy tensors into a network of the same shape.
+
+    Args:
+        net: gets them.
+        tensors: by name.
+        path: the file that they are from, for errors.
+        may_lack: beginnings of names of tensors that may stay as they are, if there are none of them.
+
+    Raises ModelError for tensors of another network, and for numbers that are not finite.
+    """
     own = net.state_dict()
     for part in may_lack:
         if not any(name.startswith(part) for name in tensors):
-            tensors |= {name: tensor for name, tensor in own.items() if name.startswith(part)}
+            tensors = tensors | {name: tensor for name, tensor in own.items() if name.startswith(part)}
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     if missing or foreign:
         got = f"{len(missing)} missing ({', '.join(missing[:3])}), {len(foreign)} foreign ({', '.join(foreign[:3])})"
@@ -125,10 +143,15 @@ def load_weights(net: Network, source: Path, may_lack: tuple[str, ...] = ()) -> 
     net.load_state_dict(tensors)
 
 
-def load_matching(net: Network, source: Path) -> list[str]:
-    """Copy those of a file's (or a run folder's) tensors into a network whose names and shapes are the network's own.
+def copy_matching(net: Network, tensors: Mapping[str, Tensor], path: Path) -> list[str]:
+    """Copy those tensors into a network whose names and shapes are the network's own.
 
     For a network of which a part is new, another head on a trained backbone, say.
+
+    Args:
+        net: gets them.
+        tensors: by name.
+        path: the file that they are from, for errors.
 
     Returns:
         Names of the network's tensors that stay as they are.
@@ -136,8 +159,7 @@ def load_matching(net: Network, source: Path) -> list[str]:
     Raises:
         ModelError: nothing matches, or what does is not finite.
     """
-    path = Path(source) / WEIGHTS if Path(source).is_dir() else Path(source)
-    tensors, own = read_tensors(path)[0], net.state_dict()
+    own = net.state_dict()
     matching = {name: t for name, t in tensors.items() if name in own and t.shape == own[name].shape}
     if not matching:
         raise ModelError(f"Nothing in {path} matches {net.name}", expected="weights of the same backbone")

@@ -14,9 +14,10 @@ from dor3d.model.network import ModelConfig
 from dor3d.skeleton import JOINTS
 from dor3d.train.losses import LossName, Weights
 
-Schedule = Literal["cosine", "paper"]
+Schedule = Literal["cosine", "linear", "constant", "paper"]
 TaskName = Literal["pose", "locate"]
 NESTED: Final = ("model", "locator", "data")
+_TO_ZERO: Final = ("cosine", "linear")
 # weights of losses that some heads alone can be taught by
 _TAUGHT: Final = {
     "dense_weight": ("offset", "pixel-offset", "heatmap"),
@@ -36,7 +37,8 @@ class TrainConfig:
             then, and neither `model` nor what is said of losses counts.
         locator: the network that finds hands.
         seed: of the initial weights, the data and stochastic depth.
-        samples: samples to train on; `steps` = samples / batch unless given.
+        samples: samples to train on; `steps` = samples / batch unless given. 0, with neither steps nor epochs: without
+            an end, until it is stopped.
         epochs: how often to go through data that has an end, instead of `samples`.
         steps: optimizer steps; 0: from `samples` or `epochs`.
         batch: samples a step, over all processes.
@@ -44,7 +46,7 @@ class TrainConfig:
         optimizer: `adamw` (the paper), or `muon` for hidden matrices and AdamW for the rest.
         lr, weight_decay: of AdamW; one-dimensional parameters (norms, biases) are not decayed.
         matrix_lr: of Muon; it follows the same schedule.
-        schedule: `cosine` to zero after the warm-up, or `paper` (x 0.2 every 7 epochs).
+        schedule: after the warm-up `cosine` or `linear` to zero, `constant`, or `paper` (x 0.2 every 7 epochs).
         warmup: steps of linear warm-up.
         epoch: samples an epoch, for the paper's schedule; of data that has an end, its own number.
         clip: largest norm of the gradient; 0: no clipping.
@@ -112,10 +114,11 @@ class TrainConfig:
     validation: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch", "log_every", "checkpoint_every", "epoch", "accumulate", "keep"):
+        for name in ("batch", "log_every", "checkpoint_every", "epoch", "accumulate", "keep"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1", got=getattr(self, name))
         for name in (
+            "samples",
             "epochs",
             "steps",
             "warmup",
@@ -143,6 +146,12 @@ class TrainConfig:
         if self.bone_weight and self.model.joints != JOINTS:
             got, fix = f"{len(self.model.joints)} joints", "Leave bone_weight out."
             raise InputError("Bones are known between the 21 joints alone", got=got, fix=fix)
+        if self.schedule in _TO_ZERO and not (self.samples or self.steps or self.epochs):
+            raise InputError(
+                f"Schedule {self.schedule} falls to zero at the run's end, and there is none",
+                got="samples 0",
+                fix="Use --schedule constant, or give samples.",
+            )
         for name, heads in _TAUGHT.items():
             if getattr(self, name) and self.model.head not in heads:
                 known = f"head {' or '.join(heads)}"
@@ -155,9 +164,15 @@ class TrainConfig:
         return Weights(*parts, self.kind_weight, self.error_weight, self.bone_weight)
 
     @property
-    def total_steps(self) -> int:
-        """The number of optimizer steps."""
-        return self.steps or max(1, self.samples // self.batch)
+    def total_steps(self) -> int | None:
+        """The number of optimizer steps; None: without an end."""
+        if self.steps or not self.samples:
+            return self.steps or None
+        return max(1, self.samples // self.batch)
+
+    def is_finished(self, step: int) -> bool:
+        """Whether a run ends after so many steps."""
+        return self.total_steps is not None and step >= self.total_steps
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same config back."""

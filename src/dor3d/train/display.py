@@ -7,9 +7,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Display:
-    """A progress bar with loss, error, speed and time left; plain lines where there is no terminal."""
+    """A progress bar with loss, error, speed and time left; plain lines where there is no terminal.
 
-    def __init__(self, name: str, total: int, done: int, console: Console | None = None) -> None:
+    Args:
+        name: of the run.
+        total: its steps; None: without an end.
+        done: of them.
+        console: to write to.
+    """
+
+    def __init__(self, name: str, total: int | None, done: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -31,14 +38,17 @@ class Display:
 
     def show(self, done: int, numbers: dict[str, float]) -> None:
         """Numbers of the last steps: loss, error_mm, samples_per_s, ..."""
-        left = (self.total - done) * numbers["seconds_per_step"]
         text = (
             f"loss {numbers['loss']:.1f}  {numbers['error_mm']:.1f} mm  {numbers['samples_per_s']:.0f} samples/s, "
             f"waiting {numbers['waiting']:.0%}"
         )
         self.bar.update(self.task, text=text)
         if not self.console.is_terminal:
-            self.say(f"step {done}/{self.total}  {text}  {left / 60:.0f} min left")
+            if self.total is None:
+                self.say(f"step {done}  {text}")
+            else:
+                left = (self.total - done) * numbers["seconds_per_step"]
+                self.say(f"step {done}/{self.total}  {text}  {left / 60:.0f} min left")
 
     def say(self, text: str) -> None:
         """A line that stays."""

@@ -7,6 +7,7 @@ the network nothing of the loss.
 
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -64,8 +65,9 @@ def train(
 ) -> TrainResult:
     """Train a network and leave `model.safetensors`, `config.json`, `metrics.jsonl`, states and a report in `out`.
 
-    SIGTERM and SIGINT finish the step, save, and return. Resuming an empty folder starts the run; resuming a finished
-    run changes nothing. Started by torchrun or SLURM, all its processes share the work.
+    SIGTERM and SIGINT finish the step, save, and return, which is how a run without an end ends. Resuming an empty
+    folder starts the run; resuming a finished run changes nothing. Started by torchrun or SLURM, all its processes
+    share the work.
 
     `init_matching` takes those of `init`'s weights that match by name and shape, and begins the others anew.
 
@@ -81,7 +83,7 @@ def train(
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
     with Display(config.recipe or config.model.backbone, config.total_steps, 0, console) as display, _stop() as stop:
         state = _load(fabric, out, config.keep, display)
-        if state and state.step >= config.total_steps:
+        if state and config.is_finished(state.step):
             if fabric.is_global_zero and not (out / REPORT).exists():  # a kill came before it
                 write_report(out)
             return TrainResult(state.step, finished=True, first=fabric.is_global_zero)
@@ -117,7 +119,7 @@ def settled(config: TrainConfig, sources: Sources) -> TrainConfig:
         if config.epochs:
             raise InputError("Data without an end has no epochs", got=f"epochs {config.epochs}", fix="Give samples.")
         return config
-    total = config.steps or (config.epochs * steps if config.epochs else max(1, config.samples // config.batch))
+    total = config.steps or config.epochs * steps or config.total_steps or 0
     held_out = 0 if sources.validation is None else config.validation or sources.validation.length or 0
     every = config.validate_every or steps
     return replace(config, steps=total, epoch=order.length or 1, validate_every=every, validation=held_out)
@@ -150,11 +152,12 @@ class _Loop:
                 meter.add(self.run.step(number, share, valid), share)
                 done = number + 1
                 self.display.step(done)
-                if done % config.log_every == 0 or done == config.total_steps:
+                finished = config.is_finished(done)
+                if finished or done % config.log_every == 0:
                     self._log(done, meter)
                 if stop:
                     break
-                if done < config.total_steps:
+                if not finished:
                     self._between(done, meter)
         return self._end(done)
 
@@ -163,7 +166,7 @@ class _Loop:
         return shares(
             self.sources.train,
             Order(self.sources.train.length, config.batch, config.seed),
-            range(done, config.total_steps),
+            range(done, config.total_steps or sys.maxsize),
             rank=fabric.global_rank,
             processes=fabric.world_size,
             workers=config.workers,
@@ -224,7 +227,7 @@ class _Loop:
         return mm
 
     def _end(self, done: int) -> TrainResult:
-        finished = done >= self.config.total_steps
+        finished = self.config.is_finished(done)
         # measured first: a run that has its last state is never measured again
         validation = self._measure(done) if finished else None
         self._save(done)

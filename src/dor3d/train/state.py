@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from dor3d.errors import InputError, ModelError
 from dor3d.files import write_whole
 from dor3d.model.base import Network
-from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_matching, load_weights, read_config, write_json, write_tensors
+from dor3d.model.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    copy_matching,
+    copy_weights,
+    read_config,
+    read_tensors,
+    weights_file,
+    write_json,
+    write_tensors,
+)
 from dor3d.train.checkpoints import Checkpoints, State
 from dor3d.train.config import TrainConfig
 from dor3d.train.record import run_record
@@ -64,8 +74,12 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "paper":
         return config.lr * warm * 0.2 ** (step * config.batch // config.epoch // 7)
+    if config.total_steps is None or config.schedule == "constant":
+        return config.lr * warm
     rest = max(1, config.total_steps - config.warmup)
     done = min(1.0, max(0.0, (step - config.warmup) / rest))
+    if config.schedule == "linear":
+        return config.lr * warm * (1 - done)
     return config.lr * warm * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item())
 
 
@@ -168,15 +182,22 @@ def start_weights(net: Network, init: Path | None, *, matching: bool = False) ->
 
     Args:
         net: gets them.
-        init: a run folder or a .safetensors file.
+        init: a run folder or a safetensors file. A run folder's weights are averaged ones where the run averages;
+            of a state (in its folder `checkpoints`) those that were trained are taken, as they were.
         matching: take what matches by name and shape, for a network of which a part is new.
 
     Returns:
         Names of tensors that match nothing and begin anew.
+
+    Raises:
+        ModelError: for weights of another network.
     """
     if init is None:
         return []
+    path = weights_file(init)
+    tensors, _ = read_tensors(path)
+    tensors = _part(tensors, "net.") or tensors
     if matching:
-        return load_matching(net, init)
-    load_weights(net, init, may_lack=("kind.", "errors."))
+        return copy_matching(net, tensors, path)
+    copy_weights(net, tensors, path, may_lack=("kind.", "errors."))
     return []

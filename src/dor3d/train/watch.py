@@ -44,12 +44,14 @@ class Watch:
     `tensorboard/`.
     """
 
-    def __init__(self, folder: Path, total: int, done: int = 0, *, tensorboard: bool = True, wandb: str = "") -> None:
+    def __init__(
+        self, folder: Path, total: int | None, done: int = 0, *, tensorboard: bool = True, wandb: str = ""
+    ) -> None:
         """Begin, or go on after a resume: what TensorBoard has of steps that will be done again is forgotten.
 
         Args:
             folder: the run's.
-            total: steps of the whole run.
+            total: steps of the whole run; None: without an end.
             done: steps that were done before.
             tensorboard: whether to write event files.
             wandb: project of Weights & Biases; empty: none.
@@ -93,7 +95,7 @@ class Watch:
 
     def title(self, step: int) -> str:
         """Of a sheet of samples."""
-        return f"step {step:,} of {self.total:,}"
+        return f"step {step:,}" if self.total is None else f"step {step:,} of {self.total:,}"
 
     def picture(self, step: int, sheet: UInt8[ndarray, "h w 3"]) -> Path:
         """Keep a sheet of samples (RGB) as they are after so many steps; returns its file.

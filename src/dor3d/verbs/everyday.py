@@ -168,7 +168,8 @@ def train(
         steps: optimizer steps.
         checkpoint_every: steps between two checkpoints.
         resume: go on where the run in that folder stopped.
-        init: weights to start from, a run folder or a safetensors file.
+        init: weights to start from: a run folder, one of its states (checkpoints/step-*.safetensors: the weights as
+            they were trained, where the folder's are averaged), or a safetensors file.
         init_matching: of --init take what matches by name and shape, such as the backbone of another head's network.
         changes: the recipe's other fields.
     """

@@ -173,12 +173,12 @@ def _state(run: _Run) -> tuple[str, str]:
 
 
 def _total_steps(config: Any) -> int | None:
-    """As TrainConfig.total_steps; None for a configuration that does not have it."""
+    """As TrainConfig.total_steps; None too for a configuration that does not have it."""
     raw = config if isinstance(config, dict) else {}
     steps, samples, batch = (raw.get(name) for name in ("steps", "samples", "batch"))
     if isinstance(steps, int) and steps > 0:
         return steps
-    if isinstance(samples, int) and isinstance(batch, int) and batch > 0:
+    if isinstance(samples, int) and samples > 0 and isinstance(batch, int) and batch > 0:
         return max(1, samples // batch)
     return None
 
