@@ -38,6 +38,9 @@ class TrainConfig:
         samples: samples to train on; `steps` = samples / batch unless given.
         epochs: how often to go through data that has an end, instead of `samples`.
         steps: optimizer steps; 0: from `samples` or `epochs`.
+        minutes: wall-clock time that the run may take, measurements counted; 0: any. It ends after the step that uses
+            it up, or after the last of its steps if that comes first, and the schedule follows whichever is nearer to
+            its end. Such a run can be resumed but not repeated: how far it comes is the machine's to say.
         batch: samples a step, over all processes.
         accumulate: parts that a process takes its share of a batch in, one after the other, to save memory.
         optimizer: `adamw` (the paper), or `muon` for hidden matrices and AdamW for the rest.
@@ -75,6 +78,7 @@ class TrainConfig:
     samples: int = 100_000
     epochs: int = 0
     steps: int = 0
+    minutes: float = 0.0
     batch: int = 64
     accumulate: int = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -116,6 +120,7 @@ class TrainConfig:
         for name in (
             "epochs",
             "steps",
+            "minutes",
             "warmup",
             "workers",
             "threads",

@@ -29,9 +29,8 @@ class Display:
         """Move the bar."""
         self.bar.update(self.task, completed=done)
 
-    def show(self, done: int, numbers: dict[str, float]) -> None:
-        """Numbers of the last steps: loss, error_mm, samples_per_s, ..."""
-        left = (self.total - done) * numbers["seconds_per_step"]
+    def show(self, done: int, numbers: dict[str, float], left: float) -> None:
+        """Show numbers of the last steps (loss, error_mm, samples_per_s, ...) and the seconds that are left."""
         text = (
             f"loss {numbers['loss']:.1f}  {numbers['error_mm']:.1f} mm  {numbers['samples_per_s']:.0f} samples/s, "
             f"waiting {numbers['waiting']:.0%}"
