@@ -41,6 +41,9 @@ class TrainConfig:
             an end, until it is stopped.
         epochs: how often to go through data that has an end, instead of `samples`.
         steps: optimizer steps; 0: from `samples` or `epochs`.
+        minutes: wall-clock time that the run may take, measurements counted; 0: any. It ends after the step that uses
+            it up, or after the last of its steps if that comes first, and the schedule follows whichever is nearer to
+            its end. Such a run can be resumed but not repeated: how far it comes is the machine's to say.
         batch: samples a step, over all processes.
         accumulate: parts that a process takes its share of a batch in, one after the other, to save memory.
         optimizer: `adamw` (the paper), or `muon` for hidden matrices and AdamW for the rest.
@@ -78,6 +81,7 @@ class TrainConfig:
     samples: int = 100_000
     epochs: int = 0
     steps: int = 0
+    minutes: float = 0.0
     batch: int = 64
     accumulate: int = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -121,6 +125,7 @@ class TrainConfig:
             "samples",
             "epochs",
             "steps",
+            "minutes",
             "warmup",
             "workers",
             "threads",
@@ -146,7 +151,7 @@ class TrainConfig:
         if self.bone_weight and self.model.joints != JOINTS:
             got, fix = f"{len(self.model.joints)} joints", "Leave bone_weight out."
             raise InputError("Bones are known between the 21 joints alone", got=got, fix=fix)
-        if self.schedule in _TO_ZERO and not (self.samples or self.steps or self.epochs):
+        if self.schedule in _TO_ZERO and not (self.samples or self.steps or self.epochs or self.minutes):
             raise InputError(
                 f"Schedule {self.schedule} falls to zero at the run's end, and there is none",
                 got="samples 0",

@@ -38,7 +38,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from dor3d.data.batch import KINDS
+from dor3d.data.batch import KINDS, right_hands
 from dor3d.errors import InputError
 from dor3d.model.prediction import Heat, LocalCurves, Prediction, Votes
 from dor3d.ordinal import Constants, Discretisation, Labels, encode
@@ -85,6 +85,7 @@ def hand_loss(
     mm_per_pixel: float = 1.0,
     weights: Weights = Weights(),  # noqa: B008 (a tuple)
     shown: Int[Tensor, "b"] | None = None,
+    right: Int[Tensor, "r"] | None = None,
 ) -> LossParts:
     """The loss of a batch.
 
@@ -95,6 +96,7 @@ def hand_loss(
         mm_per_pixel: of the crop, for `metric`.
         weights: of the parts.
         shown: what each crop shows, as an index into `dor3d.data.batch.KINDS`; none given: right hands alone.
+        right: indices of the crops of right hands, as `shown` has it; looked for where they are not given.
 
     Raises InputError for another `kind`.
     """
@@ -103,14 +105,14 @@ def hand_loss(
     told = target.new_zeros(()) if prediction.kind is None else kind_loss(prediction.kind, shown)
     share = 1.0
     if shown is not None:
-        right = (shown == KINDS.index("right")).nonzero()[:, 0]
+        right = right_hands(shown) if right is None else right
         share, target, prediction = len(right) / len(shown), target[right], prediction.of(right)
         if not len(right):
             none = told * 0
             return LossParts(weights.kind * told, none, none, none, none, told, none, none)
     if prediction.votes is None and prediction.local is None:
         target = clamp_to_crop(target, discretisations)
-    scale = target.new_tensor([mm_per_pixel, mm_per_pixel, 1.0])
+    scale = constant([mm_per_pixel, mm_per_pixel, 1.0], target)
     if kind == "metric":
         joint = joint_loss(prediction.points * scale, target * scale, "mean", _METRIC_TURN_MM)
     else:
@@ -164,8 +166,13 @@ def kind_loss(kind: Float[Tensor, "b 2"], shown: Int[Tensor, "b"] | None) -> Flo
 
 def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:
     """Crop points moved onto the nearest point of the crop."""
-    limits = target.new_tensor([d.extent for d in discretisations])
+    limits = constant([d.extent for d in discretisations], target)
     return target.clamp(min=0).minimum(limits)
+
+
+def constant(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return values as a tensor of another's type on its device, without making the processor wait for a GPU."""
+    return like.new_tensor(values, device="cpu").to(like.device, non_blocking=True)
 
 
 def joint_loss(
