@@ -1,6 +1,6 @@
 """How near the rendered hand comes to real hands' surfaces: version 1, version 2, and version 1 corrected by others.
 
-    python benchmarks/hand_fit.py [--shared ../shared] [--model NAME|FILE] [--sizes] [--maps FOLDER]
+    python benchmarks/hand_fit.py [--shared ../shared] [--model NAME|FILE] [--sizes] [--maps FOLDER] [--rendered]
 
 Frames of three people, each from another camera (sr305 19, realsense 8, nyu 1). In every frame pose and sizes are
 fitted from the joints that the network predicts (`surface_fit.py`), then the distance of the hand's readings to the
@@ -10,11 +10,14 @@ fitted surface is measured (median and root mean square over a frame, cut off at
 frame is judged that it was fitted to. Version 2 has such a correction from all three, rounded and mended by hand: its
 figures show that the mending kept it, no more. --sizes prints that correction. No correction moves a joint.
 
+--rendered takes three rendered people of version 1 instead: what a correction gains there is what the fit makes up.
+
 Red in the maps: readings before the fitted surface; blue: behind it; full colour at 6 mm. They show frames that are not
 ours to publish: keep the folder out of the repository.
 """
 
 import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +42,12 @@ from surface_fit import (
 )
 
 from dor3d.files import write_whole
-from dor3d.hand.model import ARM_SPHERES, SPHERES
+from dor3d.geometry import Pinhole
+from dor3d.hand.model import ARM_SPHERES, SPHERES, rot_x, rot_y, rot_z, sample_shape
+from dor3d.hand.pose import gesture_pose
+from dor3d.hand.scene import read_frame
 from dor3d.hand.sizes import SIZES
+from dor3d.hand.stage import SceneConfig, place_hand
 from dor3d.predict import Predictor
 from dor3d.runtime.onnx import OnnxModel
 from dor3d.skeleton import BONES, JOINT_COUNT
@@ -51,6 +58,7 @@ _POINTS, _FRAMES, _ROUNDS = 700, 4.0, 4
 _FLESH_SD, _WEB_SD, _RADIUS_SD, _JOINT_RADIUS_SD = 3.0, 2.0, 0.10, 0.06
 _CUSHION_RADIUS_SD = 0.25
 _CUSHIONS = ("carpal_r", "carpal_u", "thenar")
+_SCENE = SceneConfig(focal_jitter=0.0, distance_mm=(450.0, 600.0), body=0.0, plane=0.0)
 _MAP, _MAP_MM, _FULL_MM = 240, 250.0, 6.0
 
 
@@ -68,12 +76,14 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--maps", type=Path)
+    parser.add_argument("--rendered", action="store_true")
     args = parser.parse_args()
-    if not (args.shared / "real").is_dir():
+    if not args.rendered and not (args.shared / "real").is_dir():
         raise SystemExit(
             f"no real frames in {args.shared / 'real'}: they are not part of the repository, give --shared"
         )
-    people, prior = observed(args.shared, OnnxModel(args.model)), angle_prior()
+    frames = rendered_frames() if args.rendered else real_frames(args.shared)
+    people, prior = observed(frames, args.shared, OnnxModel(args.model)), angle_prior()
     if args.sizes:
         print_sizes(fit_correction(1, people, prior))
         return
@@ -93,10 +103,23 @@ def main() -> None:
 
 
 # ---- what is seen ---------------------------------------------------------------------------------------------------
-def observed(shared: Path, model: OnnxModel) -> dict[str, list[Hand]]:
-    """Predict all frames; hands by person."""
+def rendered_frames() -> Iterator[Frame]:
+    """Six frames each of three rendered people, right hands that the camera sees from the palm but for one in three."""
+    rng, camera = np.random.default_rng(2**31 + 11), Pinhole.preset("sr305")
+    for person in range(3):
+        shape = sample_shape(rng)
+        for index, gesture in enumerate(("spread", "flat", "relaxed", "four", "victory", "cup")):
+            view = np.diag([-1.0, -1.0, 1.0] if index % 3 == 2 else [1.0, -1.0, -1.0])  # fingers up
+            turn = rot_z(rng.normal(0.0, 0.4)) @ rot_y(rng.normal(0.0, 0.3)) @ rot_x(rng.normal(0.0, 0.3))
+            scene = place_hand(rng, _SCENE, shape, gesture_pose(gesture, shape), turn @ view, camera)
+            middle = scene.joints_mm.mean(0)
+            yield Frame(f"rendered {person + 1}/{index}", read_frame(scene, rng), scene.camera, middle, {})
+
+
+def observed(frames: Iterable[Frame], shared: Path, model: OnnxModel) -> dict[str, list[Hand]]:
+    """Predict frames; hands by person."""
     people: dict[str, list[Hand]] = {}
-    for frame in real_frames(shared):
+    for frame in frames:
         hands = Predictor(model, frame.camera)(frame.depth)
         if not hands:
             print(f"{frame.name}: no hand found")
