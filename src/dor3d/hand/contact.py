@@ -180,7 +180,7 @@ def _bisect(shape: HandShape, pose: ndarray, first: int, free: ndarray, s: ndarr
         pose[first : first + free.size] = (1.0 - way) * wanted + way * free
         if first == THUMB0:
             thumb_joints(shape, pose, s[1:5, :3])
-            thumb_flesh(s)
+            thumb_flesh(shape, s)
             depth = _thumb_depth(s)
         else:
             finger = first // 4
