@@ -165,7 +165,7 @@ def average_shape() -> HandShape:
 
 
 @njit(cache=True)
-def sample_shape(rng: np.random.Generator) -> HandShape:
+def sample_shape(rng: np.random.Generator, version: int = 1) -> HandShape:
     """One person's hand: length by sex and age, then breadth, proportions and thickness around it."""
     kind = rng.random()
     if kind < 0.43:
