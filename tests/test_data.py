@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
+from dor3d.data.rooms import Rooms
 from dor3d.data.sources import CropShape, open_sources
-from dor3d.data.synthetic import SyntheticHands, render_set
+from dor3d.data.synthetic import SyntheticConfig, SyntheticHands, render_set
 from dor3d.data.testsets import (
     CLEAR_FINGERPRINT,
+    HARD,
     HARD_FINGERPRINT,
     ROOMS_FINGERPRINT,
     TRACKED_FINGERPRINT,
@@ -21,8 +23,12 @@ from dor3d.data.testsets import (
     tracked,
 )
 from dor3d.geometry import Pinhole
+from dor3d.hand.room import RoomConfig
 from dor3d.hand.scene import hidden_joints
+from dor3d.hand.stage import WIDE
 from dor3d.skeleton import JOINTS
+from dor3d.train.config import TrainConfig
+from dor3d.train.recipes import RECIPES, get_recipe, override
 
 SHAPE = CropShape(64, (280.0, 300.0), JOINTS)
 
@@ -73,9 +79,34 @@ def test_recipe_data_reaches_scene_and_stream():
     assert held_out.seed not in (train.seed, clear().seed)
 
 
+def test_the_hand_is_version_1_unless_said():
+    """As in runs that were stored before there was another; what is measured on follows the run."""
+    for data, version in (({"kind": "synthetic"}, 1), ({"hand": "2"}, 2), ({"scenes": "wide", "hand": 2}, 2)):
+        train, held_out = open_sources(data, SHAPE, 5)
+        assert isinstance(train, SyntheticHands) and isinstance(held_out, SyntheticHands)
+        assert train.config.scene.hand == held_out.config.scene.hand == version
+    learnt, _ = open_sources({"kind": "rooms", "hand": 2}, SHAPE, 5)
+    assert isinstance(learnt, Rooms) and learnt.config.scene.hand == 2
+    assert SyntheticConfig().scene.hand == WIDE.hand == HARD.hand == RoomConfig().scene.hand == 1
+
+
+def test_recipes_name_their_hand_and_runs_keep_it():
+    assert [name for name in RECIPES if get_recipe(name).data.get("hand", 1) != 1] == ["synth-wide"]
+    config = TrainConfig.from_json(json.loads(json.dumps(get_recipe("synth-wide").to_json())))
+    assert config.data["hand"] == 2
+    assert override(config, {"data.hand": "1"}).data["hand"] == override(config, {"hand": "1"}).data["hand"] == 1
+    old = {name: value for name, value in config.data.items() if name != "hand"}
+    learnt, _ = open_sources(TrainConfig.from_json({**config.to_json(), "data": old}).data, SHAPE, 0)
+    assert isinstance(learnt, SyntheticHands) and learnt.config.scene == WIDE
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
-    [({"kind": "nyu2"}, "Unknown kind of training data.*nyu2"), ({"bodi": 1}, "Unknown key.*bodi.*body")],
+    [
+        ({"kind": "nyu2"}, "Unknown kind of training data.*nyu2"),
+        ({"bodi": 1}, "Unknown key.*bodi.*body"),
+        ({"hand": 3}, "Unknown version of the hand; got 3; expected 1 or 2"),
+    ],
 )
 def test_recipe_data_with_mistakes_is_refused(data, text):
     with pytest.raises(ValueError, match=text):

@@ -70,7 +70,7 @@ class TrackedHands(SyntheticHands):
         return len(self.poses)
 
     def _scene(self, rng: np.random.Generator, index: int) -> Scene:
-        shape = sample_shape(rng)
+        shape = sample_shape(rng, self.config.scene.hand)
         pose = self.poses[index].copy()
         loosen(shape, pose)
         return place_hand(
@@ -78,9 +78,9 @@ class TrackedHands(SyntheticHands):
         )
 
 
-def clear_config(size: int, cube_mm: tuple[float, float]) -> SyntheticConfig:
+def clear_config(size: int, cube_mm: tuple[float, float], version: int = 1) -> SyntheticConfig:
     """What `clear` is drawn from, seen by a network of this input."""
-    return replace(_CONFIG, size=size, cube_mm=cube_mm)
+    return replace(_CONFIG, scene=replace(_CONFIG.scene, hand=version), size=size, cube_mm=cube_mm)
 
 
 def clear(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> SyntheticHands:
@@ -98,9 +98,10 @@ def hard(size: int = 128, cube_mm: tuple[float, float] = (280.0, 300.0)) -> Synt
     return SyntheticHands(hard_config(size, cube_mm), _HARD_SEED)
 
 
-def hard_config(size: int, cube_mm: tuple[float, float]) -> SyntheticConfig:
+def hard_config(size: int, cube_mm: tuple[float, float], version: int = 1) -> SyntheticConfig:
     """What `hard` is drawn from, seen by a network of this input."""
-    return SyntheticConfig(scene=HARD, center_sd_mm=10.0, rough_center=0.0, size=size, cube_mm=cube_mm)
+    scene = replace(HARD, hand=version)
+    return SyntheticConfig(scene=scene, center_sd_mm=10.0, rough_center=0.0, size=size, cube_mm=cube_mm)
 
 
 def rooms() -> Rooms:

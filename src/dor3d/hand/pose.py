@@ -11,8 +11,11 @@ import numpy as np
 from numba import njit
 from numpy import ndarray
 
+from dor3d.errors import InputError
 from dor3d.hand.contact import loosen, touch_thumb
 from dor3d.hand.model import ANGLE_COUNT, THUMB0, WRIST0, HandShape, sample_shape
+
+HAND_VERSIONS: Final = (1, 2)  # of sizes and poses together; what was drawn from one stays as it is
 
 _FINGER_LIMITS = [(-25.0, 98.0), (-20.0, 20.0), (-8.0, 108.0), (-8.0, 82.0)]
 _THUMB_LIMITS = [(-28.0, 46.0), (-38.0, 30.0), (-30.0, 40.0), (-12.0, 62.0), (-18.0, 82.0)]
@@ -57,20 +60,35 @@ _MAX_TRIES: Final = 8
 _DEGREE: Final = np.pi / 180
 
 
-def sample_pose(rng: np.random.Generator, shape: HandShape) -> ndarray:
+def check_version(version: int) -> None:
+    """Raise InputError where there is no such version of the hand."""
+    if version not in HAND_VERSIONS:
+        raise InputError("Unknown version of the hand", got=version, expected=" or ".join(map(str, HAND_VERSIONS)))
+
+
+def sample_pose(rng: np.random.Generator, shape: HandShape, version: int = 1) -> ndarray:
     """One natural pose [ANGLE_COUNT] (rad): within the limits, its fingers at most 2 mm inside each other.
 
     A quarter lies between two gestures, half bend or stretch each finger wholly, the rest curls each by itself,
     is anything within the limits, or touches a fingertip with the thumb.
+
+    Args:
+        rng: the source of randomness.
+        shape: whose hand it is.
+        version: of the prior, 1 or 2.
+
+    Raises:
+        InputError: an unknown version.
     """
-    return _sample_pose(rng, shape, _TABLE, LIMITS)
+    check_version(version)
+    return _sample_version(rng, shape, version)
 
 
 @njit(cache=True)
-def sample_hand(rng: np.random.Generator) -> tuple[HandShape, ndarray]:
-    """A person's hand and a natural pose of it."""
-    shape = sample_shape(rng)
-    return shape, _sample_pose(rng, shape, _TABLE, LIMITS)
+def sample_hand(rng: np.random.Generator, version: int = 1) -> tuple[HandShape, ndarray]:
+    """A person's hand and a natural pose of it, both of one version (1 or 2, which `check_version` checks)."""
+    shape = sample_shape(rng, version)
+    return shape, _sample_version(rng, shape, version)
 
 
 def gesture_pose(name: str, shape: HandShape) -> ndarray:
@@ -78,6 +96,11 @@ def gesture_pose(name: str, shape: HandShape) -> ndarray:
     pose = GESTURES[name].copy()
     loosen(shape, pose)
     return pose
+
+
+@njit(cache=True)
+def _sample_version(rng: np.random.Generator, shape: HandShape, version: int) -> ndarray:
+    return _sample_pose(rng, shape, _TABLE, LIMITS)
 
 
 @njit(cache=True)
