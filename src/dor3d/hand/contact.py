@@ -21,9 +21,10 @@ MAX_DEPTH_MM: Final = 2.0  # the most that loosened parts may overlap: skin give
 _AIM_MM: Final = 0.8  # where loosening stops, so that sizes between the tested spheres stay under the limit
 _STEPS: Final = 7
 _RESIDUALS: Final = 15  # of a thumb that comes back: three joints, five angles, contact
-_APPROACHES: Final = 8
+_APPROACHES: Final = 9
 _STIFF_MM: Final = 8.0  # what a radian away from the wanted angle counts as
 _PUSH: Final = 12.0  # what a millimetre of overlap counts as
+_SOFT: Final = 1.5  # the same at first: a stiff contact would hold the thumb where it touches first
 _FREE: Final = 0.42  # a finger's part nearer to the knuckle belongs to the palm's flesh
 
 _AT = {name: i for i, name in enumerate(SPHERES)}
@@ -193,7 +194,7 @@ def loosen_nearly(shape: HandShape, pose: ndarray, limits: ndarray) -> bool:
         if _thumb_depth(s) <= _AIM_MM + 0.2:
             _approach(shape, pose, wanted, limits, s)
             if self_penetration(shape, pose) > 0.5 * (_AIM_MM + MAX_DEPTH_MM):
-                pose[THUMB0 : THUMB0 + 5] = swung
+                _bisect(shape, pose, THUMB0, swung, s, False)
     return self_penetration(shape, pose) <= MAX_DEPTH_MM
 
 
@@ -225,12 +226,9 @@ def _open_finger(shape: HandShape, pose: ndarray, finger: int, s: ndarray) -> No
 
 @njit(cache=True)
 def _thumb_residuals(
-    shape: HandShape, pose: ndarray, wanted: ndarray, s: ndarray, places: ndarray, out: ndarray
-) -> float:
-    """Write how far a thumb is from its wanted joints `places` [3, 3] (mm), from its wanted angles, and in others.
-
-    Returns its depth (mm) in the rest of the hand.
-    """
+    shape: HandShape, pose: ndarray, wanted: ndarray, s: ndarray, places: ndarray, push: float, out: ndarray
+) -> None:
+    """Write how far a thumb is from its wanted joints `places` [3, 3] (mm), from its wanted angles, and in others."""
     thumb_joints(shape, pose, s[1:5, :3])
     thumb_flesh(s)
     for k in range(3):
@@ -238,9 +236,7 @@ def _thumb_residuals(
             out[3 * k + i] = s[2 + k, i] - places[k, i]
     for k in range(5):
         out[9 + k] = _STIFF_MM * (pose[THUMB0 + k] - wanted[k])
-    depth = _thumb_depth(s)
-    out[14] = _PUSH * max(depth - 0.5 * _AIM_MM, 0.0)
-    return depth
+    out[14] = push * max(_thumb_depth(s) - 0.5 * _AIM_MM, 0.0)
 
 
 @njit(cache=True)
@@ -253,13 +249,14 @@ def _approach(shape: HandShape, pose: ndarray, wanted: ndarray, limits: ndarray,
     thumb_joints(shape, pose, s[1:5, :3])
     places[:] = s[2:5, :3]
     pose[THUMB0 : THUMB0 + 5] = free
-    _thumb_residuals(shape, pose, wanted, s, places, best)
-    damping = 300.0
+    damping, push = 300.0, _SOFT
     for _ in range(_APPROACHES):
+        push = min(push * 1.6, _PUSH)
+        _thumb_residuals(shape, pose, wanted, s, places, push, best)
         for k in range(5):
             keep = pose[THUMB0 + k]
             pose[THUMB0 + k] = keep + 1e-3
-            _thumb_residuals(shape, pose, wanted, s, places, trial)
+            _thumb_residuals(shape, pose, wanted, s, places, push, trial)
             pose[THUMB0 + k] = keep
             for i in range(_RESIDUALS):
                 jacobian[i, k] = (trial[i] - best[i]) / 1e-3
@@ -275,7 +272,7 @@ def _approach(shape: HandShape, pose: ndarray, wanted: ndarray, limits: ndarray,
             for k in range(5):
                 i = THUMB0 + k
                 pose[i] = min(max(free[k] + min(max(step[k], -0.25), 0.25), limits[i, 0]), limits[i, 1])
-            _thumb_residuals(shape, pose, wanted, s, places, trial)
+            _thumb_residuals(shape, pose, wanted, s, places, push, trial)
             if (trial * trial).sum() < before:
                 best[:] = trial
                 damping *= 0.4

@@ -84,10 +84,12 @@ def joint_limits(version: int = 1) -> ndarray:
 
 
 def sample_pose(rng: np.random.Generator, shape: HandShape, version: int = 1) -> ndarray:
-    """One natural pose [ANGLE_COUNT] (rad): within the limits, its fingers at most 2 mm inside each other.
+    """Draw one natural pose [ANGLE_COUNT] (rad): within the limits, its fingers at most 2 mm inside each other.
 
-    A quarter lies between two gestures, half bend or stretch each finger wholly, the rest curls each by itself,
-    is anything within the limits, or touches a fingertip with the thumb.
+    Version 1: a quarter lies between two gestures, half bend or stretch each finger wholly, the rest curls each by
+    itself, is anything within the limits, or touches a fingertip with the thumb. Version 2: a quarter opens and closes
+    all fingers together, apart or side by side, at the others' cost; thumbs and wrists go further, and a thumb in the
+    way lies at what it touches.
 
     Args:
         rng: the source of randomness.

@@ -2,8 +2,8 @@
 
 Reads the text format of Intel's hand_tracking_samples (Apache-2.0; `animbank.pose`, 2,336 poses): a line a pose, 17
 bones (wrist, palm, then three each of thumb, index, middle, ring and little finger) as x y z in metres and a quaternion
-x y z w. In a bone's own frame z points to the fingertip, x to the thumb's side and y out of the back of the hand. Bone 0
-is the forearm's side of the wrist.
+x y z w. In a bone's own frame z points to the fingertip, x to the thumb's side and y out of the back of the hand. The
+first bone is the forearm's side of the wrist.
 
 There are 13 more sequences of that tracker, 4,481 poses. Six of them, `PRIOR_SEQUENCES`, showed what version 2 of the
 pose prior has to cover; nothing but the frozen test set `tracked` looks at the other seven, `HELD_OUT`.
@@ -28,6 +28,7 @@ HELD_OUT: Final = (
     "fist-1", "fist-3", "flat-fingers-together-1", "flat-fingers-together-2", "open-close-1", "wrist-flexion-1",
     "wrist-ulnar-deviation-0",
 )  # fmt: skip
+_GOLDEN: Final = (5**0.5 - 1) / 2
 _BONES: Final = 17
 _PALM: Final = 1
 # from the tracker's axes to ours: x stays (thumb's side), its z (distal) is our y, its y (back) our -z
@@ -49,8 +50,12 @@ def load_tracked_poses(path: Path, version: int = 1) -> Float[ndarray, "n angles
 
 
 def load_held_out_poses(folder: Path) -> Float[ndarray, "n angles"]:
-    """Read the poses of `HELD_OUT` as version 2 of the hand takes them; see `load_tracked_poses`."""
-    return np.concatenate([load_tracked_poses(folder / f"{name}.pose", 2) for name in HELD_OUT])
+    """Read the poses of `HELD_OUT` as version 2 of the hand takes them; see `load_tracked_poses`.
+
+    Their order is fixed, and such that the first poses, however many, are spread over all sequences.
+    """
+    poses = np.concatenate([load_tracked_poses(folder / f"{name}.pose", 2) for name in HELD_OUT])
+    return poses[np.argsort(np.arange(len(poses)) * _GOLDEN % 1.0)]
 
 
 def tracked_angles(path: Path, version: int = 1) -> Float[ndarray, "n angles"]:
