@@ -86,7 +86,7 @@ def synth_wide() -> TrainConfig:
     Most hands point upwards, as later looks show them.
     """
     config = synth_compact()
-    data = {"kind": "synthetic", "scenes": "wide", "left": 0.15, "empty": 0.15, "upright": 0.75}
+    data = {"kind": "synthetic", "scenes": "wide", "hand": 2, "left": 0.15, "empty": 0.15, "upright": 0.75}
     model = dataclasses.replace(config.model, kinds=True, errors=True, upright=True)
     return dataclasses.replace(config, model=model, data=data)
 
