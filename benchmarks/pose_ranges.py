@@ -21,7 +21,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from dor3d.hand.contact import loosen_nearly
 from dor3d.hand.model import ANGLES, WRIST0, average_shape, hand_joints, sample_shape
@@ -56,7 +56,7 @@ def coverage(path: Path, count: int) -> None:
     joints = {name: joints_of(poses, loosened=True) for name, poses in recorded.items()}
     for version in HAND_VERSIONS:
         drawn, limits = sample(count, version), np.degrees(joint_limits(version))
-        by_angle, by_joint = cKDTree(drawn), cKDTree(joints_of(drawn))
+        by_angle, by_joint = KDTree(drawn), KDTree(joints_of(drawn))
         low, high = np.percentile(drawn, [0.5, 99.5], axis=0)
         print(f"version {version}, {count:,} drawn; nearest: mean, 95 %")
         for name, poses in recorded.items():
