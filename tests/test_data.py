@@ -77,7 +77,6 @@ def test_tracked_is_the_set_that_was_frozen(shared):
     assert fingerprint(source) == TRACKED_FINGERPRINT
 
 
-@pytest.mark.skipif(not CLEAR_2_FINGERPRINT, reason="version 2 of the test sets is not frozen yet")
 def test_version_2_is_the_sets_that_were_frozen():
     assert fingerprint(clear(version=2)) == CLEAR_2_FINGERPRINT
     assert fingerprint(hard(version=2)) == HARD_2_FINGERPRINT
@@ -87,8 +86,7 @@ def test_version_2_is_the_sets_that_were_frozen():
 def test_version_2_of_tracked_is_the_set_that_was_frozen(shared):
     source = tracked(shared / "poses" / "tracked", version=2)
     assert len(source) == 2374 and source.config.scene.hand == 2
-    if TRACKED_2_FINGERPRINT:
-        assert fingerprint(source) == TRACKED_2_FINGERPRINT
+    assert fingerprint(source) == TRACKED_2_FINGERPRINT
 
 
 def test_versions_of_a_set_differ_in_hand_and_seed_alone():

@@ -59,11 +59,11 @@ CLEAR_FINGERPRINT: Final = "726ff2062c8b3efa568896eb60c26efb50b58dc5c68650a3706e
 HARD_FINGERPRINT: Final = "53c9445a2d30c949cc8e8c460a15da0ea23c8aec4e5ae7306e3f81119d9e0ca5"
 ROOMS_FINGERPRINT: Final = "ed7d4083bf178771d44e59b6628bfefb494e30db01679087d17d35d580c184c1"
 TRACKED_FINGERPRINT: Final = "74b77ed4b2d8fa7af41e670528bc03e2d6450f75969d3d5e5d3f97ea23fbfa9e"
-# of version 2, once it is frozen: `python scripts/fingerprints.py ../shared/poses` prints all eight
-CLEAR_2_FINGERPRINT: Final = ""
-HARD_2_FINGERPRINT: Final = ""
-ROOMS_2_FINGERPRINT: Final = ""
-TRACKED_2_FINGERPRINT: Final = ""
+# of version 2, written down on 2026-12-01, before any training on it; `scripts/fingerprints.py` prints all eight
+CLEAR_2_FINGERPRINT: Final = "6157279d891faae692aa7ad78a92b036592c9e2afe28077882ed5bed159be75e"
+HARD_2_FINGERPRINT: Final = "dbd8d6dfdb35d55036989ab2b81883253a15fae550c0586b494dc55dbe49d215"
+ROOMS_2_FINGERPRINT: Final = "5121533b4f4f1ae4be0ffaa2518840afcf555038be7e15aa1f664991e8dce581"
+TRACKED_2_FINGERPRINT: Final = "a24e49ffefd4f0f2f6c6d6cd141a42776aa9924b73ad70c9f8da1f2676576762"
 
 _CONFIG: Final = SyntheticConfig(
     scene=SceneConfig(distance_mm=(250.0, 1000.0), body=0.0, plane=0.0), center_sd_mm=10.0, rough_center=0.0
