@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-TableName = Literal["2", "3", "4", "5", "6", "ours"]
+TableName = Literal["2", "3", "4", "5", "6", "ours", "local"]
 
 BASE: Final[dict[str, Any]] = {
     "head": "ordinal",
@@ -195,6 +195,18 @@ TABLES: Final[dict[TableName, Table]] = {
             Row("offsets from every pixel, on the neck", "pixel-offset", "ordinal", module="head"),
             Row("offsets on the neck", "offset-neck", "ordinal", module="head"),
             Row("ordinal maps on the neck, learned position weights", "neck", "ordinal", module="head"),
+            Row("offsets on the neck from the surface, loss in mm", "offset-surface-metric", "ordinal", module="head"),
+            Row("local ordinal curves, loss in mm", "local", "ordinal", module="head"),
+        ),
+        (*_ERRORS, *_HONESTY),
+    ),
+    "local": Table(
+        "Local ordinal curves beside offsets from the same surface, by the same loss",
+        "",
+        (
+            Row("offsets", "offset-surface-metric"),
+            Row("local ordinal curves", "local", "offset-surface-metric"),
+            Row("local ordinal curves without the DOR loss", "local-no-dor", "offset-surface-metric"),
         ),
         (*_ERRORS, *_HONESTY),
     ),

@@ -1,7 +1,7 @@
 """Verbs that look at data sets and compare methods: inspect, evaluate, score, compare, tables, figures."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from tyro.conf import Positional, arg
@@ -10,6 +10,7 @@ from dor3d.verbs import spin_briefly
 
 # arguments that several verbs have
 Name = Annotated[str, arg(metavar="NAME")]
+TableNumber = Literal["2", "3", "4", "5", "6", "ours", "local"]
 Count = Annotated[int, arg(metavar="N")]
 Folder = Annotated[Path, arg(metavar="DIR")]
 MaybeFolder = Annotated[Path | None, arg(metavar="DIR")]
@@ -145,7 +146,7 @@ def inspect(
 
 
 def tables(
-    names: Annotated[Positional[tuple[Literal["2", "3", "4", "5", "6", "ours"], ...]], arg(name="N", metavar="N...")],
+    names: Annotated[Positional[tuple[TableNumber, ...]], arg(name="N", metavar="N...")],
     out: Folder,
     dataset: Name = "synthetic",
     root: MaybeFolder = None,
@@ -165,7 +166,7 @@ def tables(
     done is kept in DIR: the same command goes on where it stopped.
 
     Args:
-        names: 2 to 6, the paper's, and ours (what it did not try); all of them by default.
+        names: 2 to 6, the paper's, ours (what it did not try) and local (the local ordinal head); all by default.
         out: folder for table_N.json, table_N.md, results and runs.
         dataset: synthetic (rendered hands), nyu, icvl, msra, hands17 or folder.
         root: the folder that the set's download was unpacked into.
@@ -183,7 +184,7 @@ def tables(
     from dor3d.evaluate.trials import Plan
 
     plan = Plan(dataset, root, backbone, steps, seeds, out, jobs, frames, centers, changes or {}, test)
-    for path in make_tables(names or ("2", "3", "4", "5", "6", "ours"), plan):
+    for path in make_tables(names or get_args(TableNumber), plan):
         print(path.read_text())
 
 
