@@ -41,6 +41,7 @@ def maps(batch: int = 2) -> Maps:
     torch.manual_seed(1)
     crop = torch.rand(batch, 1, SIZE, SIZE) * 1.6 - 1
     crop[:, :, :8, :8] = 1.0  # a cell without a reading
+    crop[:, :, 8:16, :8] = -1.0  # and one that sees what lies before the cube
     features = torch.randn(batch, CHANNELS, GRID, GRID)
     return Maps(features, features, crop)
 
@@ -61,8 +62,9 @@ def literal(head: LocalOrdinalHead, read: Maps) -> Tensor:
                         scores.append(head.weights.weight[weigher, :, 0, 0] @ f + head.weights.bias[weigher])
                         rows = slice(channel * codec.k, (channel + 1) * codec.k)
                         curves.append(conv.weight[rows, :, 0, 0] @ f + conv.bias[rows])
-                        patch = read.crop[b, 0, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8].min()
-                        depth = DEPTH / 2 if patch >= 0.99 else (patch + 1) * DEPTH / 2
+                        patch = read.crop[b, 0, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
+                        patch = patch[(patch > -0.99) & (patch < 0.99)]
+                        depth = (patch.min() + 1) * DEPTH / 2 if len(patch) else DEPTH / 2
                         origins.append([(j + 0.5) * cell, (i + 0.5) * cell, depth][axis])
                 w = torch.stack(scores).softmax(0)
                 each, start = torch.stack(curves), torch.tensor(origins)
@@ -99,6 +101,8 @@ def test_depths_start_from_the_nearest_reading_of_a_cell() -> None:
     crop = torch.ones(2, 1, 32, 32)
     crop[0, 0, 8:16, 20:28] = -0.5
     crop[0, 0, 9, 21] = -0.8
+    crop[0, 0, 10, 22] = -1.0  # something before the cube, in the same cell ...
+    crop[0, 0, 24:, :8] = -1.0  # ... and all over another
     assert depth_origins(crop, 4, 300.0, "cube") is None
     surface = depth_origins(crop, 4, 300.0, "surface")
     assert surface is not None

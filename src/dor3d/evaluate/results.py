@@ -91,8 +91,14 @@ def read_result(trial: Trial) -> Result | None:
 
 def _with_defaults(old: dict[str, Any]) -> dict[str, Any]:
     """What an older version wrote, with the fields that have come since: their defaults are what it did."""
-    default = json.loads(json.dumps(TrainConfig().to_json()))
-    return {**default, **old, "model": {**default["model"], **old["model"]}}
+    return _filled(old, json.loads(json.dumps(TrainConfig().to_json())))
+
+
+def _filled(old: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """Fields of `old`, and defaults of those that it lacks, group by group; what the data are belongs to `old`."""
+    both = {**default, **old}
+    groups = [name for name, value in default.items() if isinstance(value, dict) and name in old and name != "data"]
+    return {**both, **{name: _filled(old[name], default[name]) for name in groups}}
 
 
 def _identity(trial: Trial, config: TrainConfig) -> dict[str, Any]:
