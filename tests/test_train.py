@@ -1,9 +1,12 @@
 """The loop: it learns, it resumes exactly, it stops cleanly; recipes and their overrides."""
 
+import ctypes
 import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -369,3 +372,27 @@ def test_a_schedule_that_falls_to_zero_needs_an_end() -> None:
     assert tiny(samples=0, steps=0, schedule="paper").total_steps is None
     assert tiny(samples=0, steps=5).total_steps == 5
     assert tiny(samples=0, steps=0, epochs=3).total_steps is None  # until the data says how many
+
+
+def test_a_cpus_training_keeps_the_memory_that_it_frees() -> None:
+    """In a process of its own, which stays so: tensors that are made again and again meet no new pages."""
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("another C library than glibc")
+    code = """
+import resource, torch
+from dor3d.train.cpu import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(20_000_000)  # 80 MB: 19,531 pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+keep_freed_memory()
+faults()
+print(given_back, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    given_back, kept = (int(word) for word in done.stdout.split())
+    assert kept < given_back / 10
