@@ -1,6 +1,7 @@
 """Errors of a model on the frozen test sets, in mm in the camera frame.
 
     python benchmarks/accuracy.py [MODEL] [--tracked ../shared/poses/animbank.pose] [--out DIR] [--count N] [--looks 2]
+    python benchmarks/accuracy.py [MODEL] --version 2 [--tracked ../shared/poses/tracked] ...
 
 The first crops are the sets' own (their centres lie 10 mm off, 1 sd per axis): no truth beyond that is used. As
 `dor3d predict` does by itself, each hand is looked at twice, the second time where the first look saw it; --looks 1:
@@ -23,6 +24,7 @@ from dor3d.data.testsets import CLEAR_COUNT, HARD_COUNT, clear, hard, tracked
 from dor3d.evaluate.calibration import calibrate
 from dor3d.evaluate.crops import found_in_stream
 from dor3d.files import whole_file, write_whole
+from dor3d.hand.pose import HAND_VERSIONS
 from dor3d.hand.scene import seen_joints
 from dor3d.hand.stage import WIDE
 from dor3d.metrics import joint_errors, success_curve
@@ -100,13 +102,14 @@ def draw(results: dict[str, dict[str, Any]], out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="compact")
-    parser.add_argument("--tracked", type=Path, help="the recording's file; without it `tracked` is left out")
+    parser.add_argument("--tracked", type=Path, help="the recording's file, of version 2 the folder; none: left out")
+    parser.add_argument("--version", type=int, choices=HAND_VERSIONS, default=1, help="of the sets")
     parser.add_argument("--count", type=int, default=CLEAR_COUNT, help="frames of each set at most")
     parser.add_argument("--looks", type=int, default=2)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     model = OnnxModel(args.model)
-    shape = model.card.size, model.card.cube_mm
+    shape = model.card.size, model.card.cube_mm, args.version
     results = {"clear": measure(model, clear(*shape), min(args.count, CLEAR_COUNT), args.looks)}
     results["hard"] = measure(model, hard(*shape), min(args.count, HARD_COUNT), args.looks)
     if args.tracked:

@@ -1,6 +1,6 @@
 """How well hands are found in whole frames: recall, false alarms, distance, time, and which hands are missed.
 
-    python benchmarks/locate_accuracy.py [auto|rule|FILE] [--count N]
+    python benchmarks/locate_accuracy.py [auto|rule|FILE] [--count N] [--version 2]
 
 On the frozen set `rooms`, of whose hands those with at least five joints in sight have to be found (of the others
 nothing is asked). A hand is found if what is seen of it is within 100 mm of its middle. A line for each confidence from
@@ -17,6 +17,7 @@ import numpy as np
 from dor3d.data.rooms import LEAST_SEEN, RoomSample
 from dor3d.data.testsets import ROOMS_COUNT, rooms
 from dor3d.geometry.crop import center_of_joints
+from dor3d.hand.pose import HAND_VERSIONS
 from dor3d.predict.find import LearnedFinder, make_finder
 from dor3d.predict.sights import Sighting
 from dor3d.train.locating import judge_frame
@@ -36,8 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("locator", nargs="?", default="auto")
     parser.add_argument("--count", type=int, default=ROOMS_COUNT)
+    parser.add_argument("--version", type=int, choices=HAND_VERSIONS, default=1, help="of `rooms`")
     args = parser.parse_args()
-    finder, source, took = make_finder(args.locator, threads=1), rooms(), 0.0
+    finder, source, took = make_finder(args.locator, threads=1), rooms(args.version), 0.0
     if isinstance(finder, LearnedFinder):
         finder.least = _LEAST[0]
     frames: list[Judged] = []

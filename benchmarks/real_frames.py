@@ -69,12 +69,19 @@ def judge(model: OnnxModel, frame: Frame, centre: np.ndarray | None) -> Judged:
 
 def centre_of(frame: Frame, shared: Path) -> np.ndarray:
     """Of the hand's mask where there is one, else of the labels."""
-    mask_file = shared / "real" / f"{frame.name.replace('depth', 'mask')}.png"
-    if not mask_file.exists():
+    mask = mask_of(frame, shared)
+    if mask is None:
         return frame.middle
-    mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
-    v, u = np.nonzero((mask > 0) & (frame.depth > 0))
+    v, u = np.nonzero(mask & (frame.depth > 0))
     return frame.camera.unproject(np.array([u.mean(), v.mean()]), np.array(float(np.median(frame.depth[v, u]))))
+
+
+def mask_of(frame: Frame, shared: Path) -> np.ndarray | None:
+    """The hand's pixels [H, W], where somebody marked them."""
+    mask_file = shared / "real" / f"{frame.name.replace('depth', 'mask')}.png"
+    if "depth" not in frame.name or not mask_file.exists():
+        return None
+    return np.asarray(cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)) > 0
 
 
 def line(judged: list[Judged]) -> str:

@@ -84,7 +84,7 @@ def hand_surface(depth: np.ndarray, camera: Pinhole) -> np.ndarray:
     """Mask [H, W] of the hand's pixels in a frame (mm)."""
     mask = np.zeros(depth.shape, bool)
     for place in locate(depth, camera):
-        labels = _continuous(depth)
+        labels = continuous(depth)
         at = np.round(camera.project(place.points_mm.astype(np.float64))).astype(int)
         held = np.bincount(labels[at[:, 1], at[:, 0]], minlength=labels.max() + 1)
         held[0] = 0
@@ -96,7 +96,7 @@ def hand_surface(depth: np.ndarray, camera: Pinhole) -> np.ndarray:
     return mask
 
 
-def _continuous(depth: np.ndarray) -> np.ndarray:
+def continuous(depth: np.ndarray) -> np.ndarray:
     """Labels [H, W] of pieces without a jump in depth between neighbours; 0: no reading, or behind a jump."""
     far = np.where(depth > 0, depth, 1e6).astype(np.float32)
     nearest = cv2.erode(far, np.ones((3, 3), np.uint8))

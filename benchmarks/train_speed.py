@@ -87,7 +87,7 @@ class Bare:
     def run(self, steps: int) -> None:
         config, scale = self.config, self.config.model.cube_mm[0] / self.config.model.size
         for number in range(steps):
-            crop, points, _ = self.batches[number % len(self.batches)]
+            crop, points, *_ = self.batches[number % len(self.batches)]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):  # as a run does
                 prediction = self.net(crop.to(memory_format=self.layout))
             loss = hand_loss(prediction, points, self.discretisations, kind=config.loss, mm_per_pixel=scale)

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from dor3d.hand.contact import MAX_DEPTH_MM, capsule_depth, loosen, self_penetration
+from dor3d.errors import InputError
+from dor3d.hand.contact import MAX_DEPTH_MM, capsule_depth, loosen, loosen_nearly, self_penetration
 from dor3d.hand.model import (
     ANGLE_COUNT,
     ANGLES,
@@ -13,12 +14,16 @@ from dor3d.hand.model import (
     SPHERES,
     THUMB0,
     WEDGES,
+    WRIST0,
     average_shape,
     hand_joints,
     hand_spheres,
+    rot_x,
+    rot_z,
     sample_shape,
 )
-from dor3d.hand.pose import GESTURES, LIMITS, gesture_pose, sample_pose
+from dor3d.hand.pose import GESTURES, LIMITS, LIMITS_2, gesture_pose, joint_limits, sample_hand, sample_pose
+from dor3d.hand.stage import SceneConfig
 from dor3d.skeleton import BONES, FINGER_JOINTS, JOINTS, TIPS
 
 SHAPE = average_shape()
@@ -92,15 +97,16 @@ def test_gestures_fit_hands(name):
         assert self_penetration(shape, gesture_pose(name, shape)) <= MAX_DEPTH_MM + 1.0
 
 
-def test_sampled_poses_keep_limits_and_do_not_pass_through_themselves():
-    rng = np.random.default_rng(2)
+@pytest.mark.parametrize("version", [1, 2])
+def test_sampled_poses_keep_limits_and_do_not_pass_through_themselves(version):
+    rng, limits = np.random.default_rng(2), joint_limits(version)
     slack = np.radians(2.0)  # loosening may spread a finger a little further
     for _ in range(400):
-        shape = sample_shape(rng)
-        pose = sample_pose(rng, shape)
+        shape = sample_shape(rng, version)
+        pose = sample_pose(rng, shape, version)
         assert self_penetration(shape, pose) <= MAX_DEPTH_MM
         spread = np.arange(ANGLE_COUNT) % 4 == 1
-        within = (pose >= LIMITS[:, 0] - slack) & (pose <= LIMITS[:, 1] + slack)
+        within = (pose >= limits[:, 0] - slack) & (pose <= limits[:, 1] + slack)
         assert within[~spread | (np.arange(ANGLE_COUNT) >= THUMB0)].all()
 
 
@@ -153,13 +159,83 @@ def test_thumb_meets_fingertips_in_a_fifth_of_the_poses():
     assert 0.1 < touching / 400 < 0.5
 
 
-def test_poses_spread_over_their_ranges():
-    rng = np.random.default_rng(5)
-    poses = np.array([sample_pose(rng, SHAPE) for _ in range(800)])
+@pytest.mark.parametrize("version", [1, 2])
+def test_poses_spread_over_their_ranges(version):
+    rng, limits = np.random.default_rng(5), joint_limits(version)
+    poses = np.array([sample_pose(rng, SHAPE, version) for _ in range(800)])
     low, high = np.percentile(poses, [1, 99], axis=0)
-    used = (high - low) / (LIMITS[:, 1] - LIMITS[:, 0])
+    used = (high - low) / (limits[:, 1] - limits[:, 0])
     for name, share in zip(ANGLES, used, strict=True):
         assert share > 0.6, name
+
+
+def test_the_first_version_of_the_hand_is_the_default():
+    rngs = [np.random.default_rng(7) for _ in range(3)]
+    for _ in range(20):
+        plain, first, second = (sample_hand(rng, *version) for rng, version in zip(rngs, ((), (1,), (2,)), strict=True))
+        assert np.array_equal(plain[1], first[1]) and np.array_equal(plain[0].radii, first[0].radii)
+        assert not np.array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_another_version_of_the_hand_is_refused(version):
+    for use in (
+        lambda: sample_pose(np.random.default_rng(0), SHAPE, version),
+        lambda: joint_limits(version),
+        lambda: SceneConfig(hand=version),
+    ):
+        with pytest.raises(InputError, match=f"Unknown version of the hand; got {version}; expected 1 or 2"):
+            use()
+
+
+def test_wrists_of_version_2_bend_as_far_as_measured():
+    """At least one hand in a hundred each way beyond what version 1 has, and all of the published ranges within."""
+    assert (LIMITS_2[:, 0] <= LIMITS[:, 0]).all() and (LIMITS_2[:, 1] >= LIMITS[:, 1]).all()
+    rng = np.random.default_rng(8)
+    flexion, deviation = np.degrees([sample_pose(rng, SHAPE, 2)[WRIST0:] for _ in range(1500)]).T
+    assert np.percentile(flexion, 1) < -68 and np.percentile(flexion, 99) > 78
+    assert np.percentile(deviation, 1) < -22 and np.percentile(deviation, 99) > 30
+    bent = np.abs(flexion) > 55
+    assert bent.mean() > 0.12 and np.ptp(deviation[bent]) > 35
+
+
+def test_a_thumb_in_the_way_stays_near():
+    """It touches in place of standing off, where it is wanted in the palm, beside it, or in a fist."""
+    beside, over = (14, 32, -15, 0, 0), (20, 16, -10, 15, 60)
+    for name, thumb in (("flat", beside), ("fist", over), ("relaxed", beside)):
+        wanted = GESTURES[name].copy()
+        wanted[THUMB0:WRIST0] = np.radians(thumb)
+        swung, near = wanted.copy(), wanted.copy()
+        assert loosen(SHAPE, swung) and loosen_nearly(SHAPE, near, LIMITS_2)
+        tips = [_joint(hand_joints(SHAPE, pose), "thumb_tip") for pose in (wanted, swung, near)]
+        assert np.linalg.norm(tips[2] - tips[0]) < 0.8 * np.linalg.norm(tips[1] - tips[0])
+        assert (near >= LIMITS_2[:, 0] - 1e-9)[THUMB0:].all() and (near <= LIMITS_2[:, 1] + 1e-9)[THUMB0:].all()
+    free = GESTURES["spread"].copy()
+    assert loosen_nearly(SHAPE, free, LIMITS_2) and np.array_equal(free, GESTURES["spread"])
+
+
+def test_convention_recorded_wrists_bend_as_the_forearm_does(tmp_path):
+    """Flexion and deviation are those that turn the forearm back, whatever their size."""
+    from scipy.spatial.transform import Rotation
+
+    from dor3d.hand.tracked import tracked_angles
+
+    axes = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # the tracker's, as ours
+    bones = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], (17, 1))
+    palm = axes.T @ rot_z(np.radians(-25.0)) @ rot_x(np.radians(60.0)) @ axes
+    bones[1:, 3:] = Rotation.from_matrix(palm).as_quat()
+    np.savetxt(tmp_path / "bent.pose", bones.reshape(1, -1))
+    assert np.degrees(tracked_angles(tmp_path / "bent.pose", 2)[0, WRIST0:]) == pytest.approx([60.0, -25.0], abs=1e-6)
+
+
+def test_version_2_of_the_limits_holds_what_was_recorded(shared):
+    from dor3d.hand.tracked import HELD_OUT, PRIOR_SEQUENCES, tracked_angles
+
+    assert len({*HELD_OUT, *PRIOR_SEQUENCES}) == 13
+    recorded = [tracked_angles(shared / "poses" / "tracked" / f"{name}.pose", 2) for name in PRIOR_SEQUENCES]
+    poses = np.concatenate(recorded)
+    outside = (poses < LIMITS_2[:, 0]) | (poses > LIMITS_2[:, 1])
+    assert len(poses) == 2107 and outside.mean() < 1e-3
 
 
 def test_tracked_poses_are_read(shared):

@@ -249,7 +249,7 @@ def test_one_batch_is_learnt_by_heart(backbone: str, head: str) -> None:
     torch.manual_seed(0)
     config = small(backbone, **HEADS[head], drop_path=0.0)
     net = HandNet(config)
-    crop, points, _ = SyntheticHands(clear_config(64, config.cube_mm), 5).batch(0, range(4))
+    crop, points, *_ = SyntheticHands(clear_config(64, config.cube_mm), 5).batch(0, range(4))
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3 if backbone != "swin-t" else 3e-4)
     for _ in range(200):
         optimizer.zero_grad()

@@ -164,8 +164,9 @@ def test_a_recipe_of_wide_scenes():
     config = get_recipe("synth-wide")
     learnt, held_out = make_sources(override(config, {"data.body": "0.5"}))
     assert isinstance(learnt, SyntheticHands) and isinstance(held_out, SyntheticHands)
-    assert learnt.config.scene == replace(WIDE, body=0.5) and (learnt.config.left, learnt.config.empty) == (0.15, 0.15)
-    assert held_out.config.scene == HARD and not held_out.config.mixed and held_out.seed != hard().seed
+    assert learnt.config.scene == replace(WIDE, body=0.5, hand=2)
+    assert (learnt.config.left, learnt.config.empty) == (0.15, 0.15)
+    assert held_out.config.scene == replace(HARD, hand=2) and not held_out.config.mixed and held_out.seed != hard().seed
     assert config.model.kinds and not get_recipe("synth-compact").model.kinds
     with pytest.raises(InputError, match="Unknown scenes; got outside; expected plain or wide"):
         make_sources(override(config, {"data.scenes": "outside"}))

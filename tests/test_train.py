@@ -118,7 +118,7 @@ def test_one_batch_is_learnt_by_heart(head: str, loss: str) -> None:
     torch.manual_seed(0)
     config = dataclasses.replace(tiny().model, head=head)  # type: ignore[arg-type]
     net = HandNet(config)
-    crop, points, _ = Balls(0).batch(0, range(8))
+    crop, points, *_ = Balls(0).batch(0, range(8))
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     for _ in range(150):
         prediction = net(crop)

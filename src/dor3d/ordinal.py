@@ -192,7 +192,9 @@ def _floating(values: Any) -> Any:
 def _like(constant: Any, values: Any) -> Any:
     if isinstance(values, (ndarray, np.generic)):
         return constant.astype(values.dtype)
-    return values.new_tensor(constant) if isinstance(constant, ndarray) else constant.to(values.dtype)
+    if isinstance(constant, ndarray):  # a GPU takes it when it comes to it: nobody waits
+        return values.new_tensor(constant, device="cpu").to(values.device, non_blocking=True)
+    return constant.to(values.dtype)
 
 
 def _cast(mask: Any, values: Any) -> Any:

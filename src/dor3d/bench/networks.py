@@ -15,20 +15,25 @@ from dor3d.runtime.export import export_onnx
 from dor3d.train.recipes import get_recipe
 
 
-def with_random_weights(name: str, folder: Path) -> Subject:
-    """One of the paper's networks, its weights random."""
-    net = HandNet(get_recipe(f"synth-{name}").model).eval()
-    run = folder / name
-    save_model(run, net)
-    return replace(exported(name, run, folder), random=True)
+def built(name: str, run: Path | None, folder: Path, *, files: bool) -> Subject:
+    """Build a network to time.
 
-
-def exported(name: str, run: Path, folder: Path) -> Subject:
-    """A run, and the file that it is exported to."""
+    Args:
+        name: one of the paper's networks, or what a run is called.
+        run: its folder; None: the paper's network with random weights.
+        folder: for what is written.
+        files: whether it is exported too, for backends that run files.
+    """
+    random = run is None
+    if run is None:
+        run = folder / name
+        save_model(run, HandNet(get_recipe(f"synth-{name}").model))
     net = load_model(run)
-    file = folder / f"{run.name}.onnx"
-    export_onnx(net, file, precision="fp32", name=run.name)
-    return Subject(run.name or name, file, run, parameters=parameter_count(net.folded()), gflop=gflop(net))
+    file = folder / f"{run.name}.onnx" if files else None
+    if file:
+        export_onnx(net, file, precision="fp32", name=run.name)
+    parameters = parameter_count(net.folded())
+    return Subject(run.name or name, file, run, random, parameters=parameters, gflop=gflop(net))
 
 
 def with_network(subject: Subject, card: ModelCard, folder: Path) -> Subject:

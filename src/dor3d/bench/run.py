@@ -3,9 +3,11 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,19 +64,38 @@ class Bench:
         return {"machine": self.machine, "rows": rows, "failed": self.failed}
 
 
-def bench(models: Sequence[str], backends: Sequence[str], seconds: float, threads: int | None, tell: Tell) -> Bench:
+def bench(
+    models: Sequence[str],
+    backends: Sequence[str],
+    seconds: float,
+    threads: int | None,
+    tell: Tell,
+    until: float = math.inf,
+) -> Bench:
     """Time models in backends; without names those that ship and the paper's, in all that are installed.
+
+    Args:
+        models, backends: names; rows come model by model, each in the backends' order.
+        seconds: for each of a row's three measurements.
+        threads: on the processor; None: one a core.
+        tell: what is timed next.
+        until: `time.monotonic()` after which no row is begun.
 
     Raises InputError or ModelError for names that are wrong, before anything is timed.
     """
     named = [Choice.parse(name) for name in backends]
     found = Bench({**describe(), "peak_gflops": round(peak_gflops(), 1), "threads": threads})
     with tempfile.TemporaryDirectory() as folder:
-        subjects = [_subject(name, Path(folder)) for name in models or _default()]
+        choices = named or installed()
+        files = not all(choice.backend.startswith("torch-") for choice in choices)
+        subjects = [_subject(name, Path(folder), files=files) for name in models or _default()]
         for subject in subjects:
-            for choice in named or installed():
+            for choice in choices:
                 place = _place(subject, choice)
                 if place is None:
+                    continue
+                if time.monotonic() > until:
+                    found.failed[f"{subject.name} in {choice}"] = "no time was left"
                     continue
                 tell(f"{subject.name} in {choice}")
                 _add(found, subject, choice, _timed(Job(str(place), str(choice), seconds, threads)))
@@ -100,14 +121,15 @@ def _place(subject: Subject, choice: Choice) -> Path | None:
     return subject.file
 
 
-def _subject(name: str, folder: Path) -> Subject:
-    """A shipped name, a file, a run folder, or one of the paper's networks."""
+def _subject(name: str, folder: Path, *, files: bool) -> Subject:
+    """A shipped name, a file, a run folder, or one of the paper's networks; `files`: the last two are exported too."""
     if name in LARGE or Path(name).is_dir():
         if not _can_export():
             raise InputError(f"To time {name} takes the training stack", fix="pip install 'dor3d[train]'")
-        from dor3d.bench.networks import exported, with_random_weights
+        from dor3d.bench.networks import built
 
-        return exported(name, Path(name), folder) if Path(name).is_dir() else with_random_weights(name, folder)
+        run = Path(name) if Path(name).is_dir() else None
+        return built(name, run, folder, files=files)
     path = find_model(name)
     card = OnnxModel(path, 1).card if path.suffix == ".onnx" else None
     subject = Subject(name if name in shipped() else path.stem, path, None, error_mm=_error(card))

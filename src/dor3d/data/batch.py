@@ -20,11 +20,14 @@ class Batch(NamedTuple):
         crop: the network's input.
         points: true crop points; those of crops without a right hand mean nothing.
         kind: what each crop shows, as an index into `KINDS`; None: right hands alone.
+        right: indices of the crops of right hands, for losses: found where the batch is made, since a GPU that looks
+            for them makes the processor wait. None: not found yet.
     """
 
     crop: Float[Tensor, "b 1 s s"]
     points: Float[Tensor, "b a 3"]
     kind: Int[Tensor, "b"] | None = None
+    right: Int[Tensor, "r"] | None = None
 
     @property
     def samples(self) -> int:
@@ -41,7 +44,10 @@ class Batch(NamedTuple):
 
     def chunk(self, parts: int) -> "list[Batch]":
         """The batch in parts of nearly one size."""
-        return [Batch(*some) for some in zip(*(t.chunk(parts) for t in self if t is not None), strict=True)]
+        if parts == 1:
+            return [self]
+        whole = [t for t in (self.crop, self.points, self.kind) if t is not None]
+        return [Batch(*some) for some in zip(*(t.chunk(parts) for t in whole), strict=True)]
 
 
 @runtime_checkable
@@ -96,5 +102,13 @@ def stack(
     """Crops [S, S] and points [A, 3] of single samples as a batch, and what they show where they are not all right."""
     crops = np.stack([image for image, _ in samples])[:, None].astype(np.float32, copy=False)
     points = np.stack([p for _, p in samples]).astype(np.float32, copy=False)
-    kind = None if kinds is None else torch.tensor([KINDS.index(name) for name in kinds])
-    return Batch(torch.from_numpy(crops), torch.from_numpy(points), kind)
+    images, truth = torch.from_numpy(crops), torch.from_numpy(points)
+    if kinds is None:
+        return Batch(images, truth)
+    kind = torch.tensor([KINDS.index(name) for name in kinds])
+    return Batch(images, truth, kind, right_hands(kind))
+
+
+def right_hands(kind: Int[Tensor, "b"]) -> Int[Tensor, "r"]:
+    """Return the indices of the crops that show a right hand, given what each shows."""
+    return (kind == KINDS.index("right")).nonzero()[:, 0]

@@ -89,7 +89,7 @@ def open_sources(
 
 
 def _synthetic(options: dict[str, Any], shape: CropShape, seed: int) -> tuple[Source, Source]:
-    """The stream, and samples that are drawn as `clear` is, or `hard` for wide scenes, but share none with it."""
+    """The stream, and samples drawn as `clear` of its hand version is, or `hard` for wide scenes; they share none."""
     scenes = options.pop("scenes", "plain")
     if scenes not in _SCENES:
         raise InputError("Unknown scenes", got=scenes, expected=" or ".join(_SCENES))
@@ -100,10 +100,11 @@ def _synthetic(options: dict[str, Any], shape: CropShape, seed: int) -> tuple[So
         **_take(options, SyntheticConfig),
     )
     _check_rest(options, "synthetic", SceneConfig, SyntheticConfig)
+    drawn = (shape.size, shape.cube_mm, config.scene.hand)
     if scenes == "wide":
-        held_out = dataclasses.replace(hard_config(shape.size, shape.cube_mm), upright=config.upright)
+        held_out = dataclasses.replace(hard_config(*drawn), upright=config.upright)
         return SyntheticHands(config, seed), SyntheticHands(held_out, HARD_VALIDATION_SEED)
-    return SyntheticHands(config, seed), SyntheticHands(clear_config(shape.size, shape.cube_mm), VALIDATION_SEED)
+    return SyntheticHands(config, seed), SyntheticHands(clear_config(*drawn), VALIDATION_SEED)
 
 
 def _rooms(options: dict[str, Any], seed: int) -> tuple[Source, Source]:

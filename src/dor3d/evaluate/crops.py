@@ -1,6 +1,9 @@
 """Labelled crops as networks see them, and what networks make of them."""
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -51,18 +54,19 @@ def rendered_crops(source: SyntheticHands, rows: range, joints: Sequence[str] = 
     """Some samples of a stream, with those of the 21 joints that are named."""
     samples = [source.sample(i) for i in rows]
     columns = [JOINTS.index(name) for name in joints]
-
-    def again(boxes: list[CropBox], look: int) -> Crops:
-        images, points = [], []
-        for index, box in zip(rows, boxes, strict=True):
-            _, scene, _ = source.draw(index)
-            rng = np.random.default_rng((source.seed, index, look))  # the sensor's next frame
-            images.append(box.normalise(read_crop(scene, box, rng)))
-            points.append(box.to_crop(scene.joints_mm[columns]))
-        return Crops(np.array(images), np.array(points), boxes, again)
-
     points = np.array([s.points[columns] for s in samples])
+    again = partial(_rendered_again, source, rows, columns)
     return Crops(np.array([s.image for s in samples]), points, [s.box for s in samples], again)
+
+
+def _rendered_again(source: SyntheticHands, rows: range, columns: list[int], boxes: list[CropBox], look: int) -> Crops:
+    images, points = [], []
+    for index, box in zip(rows, boxes, strict=True):
+        _, scene, _ = source.draw(index)
+        rng = np.random.default_rng((source.seed, index, look))  # the sensor's next frame
+        images.append(box.normalise(read_crop(scene, box, rng)))
+        points.append(box.to_crop(scene.joints_mm[columns]))
+    return Crops(np.array(images), np.array(points), boxes, partial(_rendered_again, source, rows, columns))
 
 
 def set_crops(
@@ -125,7 +129,7 @@ def found_in(network: Network, crops: Crops) -> Found:
     return Found(predicted, true, sigma * scale)
 
 
-def found_in_stream(model: CropModel, source: SyntheticHands, count: int, looks: int = 1) -> Found:
+def found_in_stream(model: CropModel, source: SyntheticHands, count: int, looks: int = 1, workers: int = 0) -> Found:
     """What a network makes of the first samples of a stream, which are rendered a batch at a time.
 
     Args:
@@ -134,16 +138,41 @@ def found_in_stream(model: CropModel, source: SyntheticHands, count: int, looks:
         count: of samples.
         looks: how often each hand is looked at; as `Predictor` does it, each later crop lies where the look before saw
             the hand, and shows it upright to a model that wants it so.
+        workers: processes that render, all crops of a look before the next; 0: this one does it, a batch at a time.
     """
     rows = [range(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    parts = [found_in(model, last_crops(model, rendered_crops(source, some), looks)) for some in rows]
+    with _mapping(workers) as each:
+        batches = each(partial(rendered_crops, source), rows)
+        for look in range(1, looks):
+            batches = each(partial(_again, look), map(partial(_next_boxes, model), batches))
+        parts = [found_in(model, crops) for crops in batches]
     return Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterator]]:
+    """`map`, or one that processes share, which takes its items before it begins."""
+    if not workers:
+        yield map
+        return
+    # a fork: what numba has compiled is there, and a GPU is left alone
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        yield lambda do, items: pool.imap(do, list(items))
+
+
+def _again(look: int, crops_and_boxes: tuple[Crops, list[CropBox]]) -> Crops:
+    crops, boxes = crops_and_boxes
+    return crops.again(boxes, look)
+
+
+def _next_boxes(model: CropModel, crops: Crops) -> tuple[Crops, list[CropBox]]:
+    """Crops, and the boxes that a model sees their hands in."""
+    pairs = zip(crops.boxes, run_on(model, crops.images)[0], strict=True)
+    return crops, [box_after(box, box.to_camera(points), upright=model.card.upright) for box, points in pairs]
 
 
 def last_crops(model: CropModel, crops: Crops, looks: int) -> Crops:
     """What a model sees at the last of so many looks, of which these crops are the first."""
     for look in range(1, looks):
-        pairs = zip(crops.boxes, run_on(model, crops.images)[0], strict=True)
-        boxes = [box_after(box, box.to_camera(points), upright=model.card.upright) for box, points in pairs]
-        crops = crops.again(boxes, look)
+        crops = _again(look, _next_boxes(model, crops))
     return crops

@@ -15,6 +15,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from dor3d.errors import InputError
+from dor3d.model.heads.local_ordinal import LocalOrdinalHead
 from dor3d.model.heads.offset import OffsetHead
 from dor3d.model.heads.pixel_offset import PixelOffsetHead
 from dor3d.model.network import HandNet
@@ -53,10 +54,12 @@ def joint_maps(net: HandNet, crop: Float[ndarray, "s s"], true_points: Float[nda
     image = torch.from_numpy(crop)[None, None]
     maps = net.maps(image)
     if isinstance(net.head, OffsetHead):
-        return _offsets(net.head, net.head.votes(maps.xy, maps.z).plane[0], true_points, None)
+        return _offsets(net.head.places, net.head.votes(maps.xy, maps.z).plane[0], true_points, None)
+    if isinstance(net.head, LocalOrdinalHead):
+        return _offsets(net.head.positions, net.head.cell_answers(maps)[0], true_points, None)
     if isinstance(net.head, PixelOffsetHead):
-        seen = (-torch.nn.functional.max_pool2d(-image, image.shape[-1] // _side(net.head.offsets)) < 1)[0, 0]
-        return _offsets(net.head.offsets, net.head.votes(maps).plane[0], true_points, seen.numpy())
+        seen = (-torch.nn.functional.max_pool2d(-image, image.shape[-1] // _side(net.head.offsets.places)) < 1)[0, 0]
+        return _offsets(net.head.offsets.places, net.head.votes(maps).plane[0], true_points, seen.numpy())
     logits = net.head(maps).logits
     if not logits:
         raise InputError(f"Head {net.config.head} has neither offsets nor thresholds to show", expected="another head")
@@ -73,14 +76,14 @@ def joint_maps(net: HandNet, crop: Float[ndarray, "s s"], true_points: Float[nda
     )
 
 
-def _side(head: OffsetHead) -> int:
-    return round(head.places.shape[1] ** 0.5)
+def _side(places: Tensor) -> int:
+    return round(places.shape[1] ** 0.5)
 
 
-def _offsets(head: OffsetHead, answers: Tensor, true_points: ndarray, seen: ndarray | None) -> JointMaps:
+def _offsets(anchors: Tensor, answers: Tensor, true_points: ndarray, seen: ndarray | None) -> JointMaps:
     """Answers [2, A, anchors] (px) as offsets from where their anchors lie, row by row."""
-    places = head.places.numpy()
-    order, side = np.lexsort(places), _side(head)  # by y, then by x
+    places = anchors.numpy()
+    order, side = np.lexsort(places), _side(anchors)  # by y, then by x
     places = places[:, order].reshape(2, 1, side, side)
     said = answers.numpy()[:, :, order].reshape(2, -1, side, side)
     x, y = said - places

@@ -28,6 +28,7 @@ _LOCAL: Final[dict[str, Any]] = {
     "depth_origin": "surface",
     "loss": "metric",
 }
+_MONOTONE: Final[dict[str, Any]] = {"local_ordinal.monotone": True}
 # every cell answers: as many thresholds as memory allows
 _FEWER: Final[dict[str, Any]] = {"local_ordinal.xy_bins": 20, "local_ordinal.z_bins": 24}
 
@@ -67,6 +68,9 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "local-shift": {**_LOCAL, "local_ordinal.shift": True},
     "local-moving": {**_LOCAL, "local_ordinal.dor_moves_positions": True},
     "local-short": {**_LOCAL, "local_ordinal.reach": 0.33},
+    "local-two-bin": {**_LOCAL, **_MONOTONE, "local_ordinal.curve_loss": "two-bin", "ordinal_weight": 0.2},
+    "local-mixture": {**_LOCAL, **_MONOTONE, "local_ordinal.curve_loss": "mixture", "ordinal_weight": 1.0},
+    "local-bone": {**_LOCAL, "bone_weight": 1.0},
     "local-few": {**_LOCAL, "local_ordinal.xy_bins": 16, "local_ordinal.z_bins": 24},
     "local-dense": {**_LOCAL, "local_ordinal.mode": "dense", **_FEWER},
 }

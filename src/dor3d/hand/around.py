@@ -40,9 +40,15 @@ def wall_behind(rng: np.random.Generator, spheres: ndarray) -> ndarray:
     return np.array([*normal, farthest + rng.uniform(0.0, 120.0)])
 
 
-def other_hand(rng: np.random.Generator, spheres: ndarray) -> Mesh | None:
-    """A second hand that touches this one or is near it, usually of the other side; None where there is no room."""
-    shape, pose = sample_hand(rng)
+def other_hand(rng: np.random.Generator, spheres: ndarray, version: int = 1) -> Mesh | None:
+    """A second hand that touches this one or is near it, usually of the other side; None where there is no room.
+
+    Args:
+        rng: the source of randomness.
+        spheres: [N, 4] of the first hand, in the camera frame (mm).
+        version: of the second hand.
+    """
+    shape, pose = sample_hand(rng, version)
     _, other = posed_hand(shape, pose, random_rotation(rng))
     if rng.random() < 0.8:
         other[:, 0] *= -1.0

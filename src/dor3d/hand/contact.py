@@ -20,6 +20,11 @@ from dor3d.hand.model import (
 MAX_DEPTH_MM: Final = 2.0  # the most that loosened parts may overlap: skin gives way
 _AIM_MM: Final = 0.8  # where loosening stops, so that sizes between the tested spheres stay under the limit
 _STEPS: Final = 7
+_RESIDUALS: Final = 15  # of a thumb that comes back: three joints, five angles, contact
+_APPROACHES: Final = 9
+_STIFF_MM: Final = 8.0  # what a radian away from the wanted angle counts as
+_PUSH: Final = 12.0  # what a millimetre of overlap counts as
+_SOFT: Final = 1.5  # the same at first: a stiff contact would hold the thumb where it touches first
 _FREE: Final = 0.42  # a finger's part nearer to the knuckle belongs to the palm's flesh
 
 _AT = {name: i for i, name in enumerate(SPHERES)}
@@ -171,6 +176,128 @@ def loosen(shape: HandShape, pose: ndarray) -> bool:
 
 
 @njit(cache=True)
+def loosen_nearly(shape: HandShape, pose: ndarray, limits: ndarray) -> bool:
+    """Open a pose, in place, as `loosen` does, but leave the thumb as near as may be to where it was wanted.
+
+    `loosen` swings a thumb that is in the way far out before the palm; from there it comes back here until it touches:
+    it lies over a fist or beside a flat hand instead of standing off.
+    """
+    wanted = pose[THUMB0 : THUMB0 + 5].copy()
+    if not loosen(shape, pose):
+        s = hand_spheres(shape, pose, hand_joints(shape, pose))
+        for finger in range(4):  # what lies beside the finger before it may be in the palm again
+            if _finger_depth(s, finger) > 0.5 * (_AIM_MM + MAX_DEPTH_MM):
+                _open_finger(shape, pose, finger, s)
+    if not np.array_equal(wanted, pose[THUMB0 : THUMB0 + 5]):
+        swung = pose[THUMB0 : THUMB0 + 5].copy()
+        s = hand_spheres(shape, pose, hand_joints(shape, pose))
+        if _thumb_depth(s) <= _AIM_MM + 0.2:
+            _approach(shape, pose, wanted, limits, s)
+            if self_penetration(shape, pose) > 0.5 * (_AIM_MM + MAX_DEPTH_MM):
+                _bisect(shape, pose, THUMB0, swung, s, False)
+    return self_penetration(shape, pose) <= MAX_DEPTH_MM
+
+
+@njit(cache=True)
+def _open_finger(shape: HandShape, pose: ndarray, finger: int, s: ndarray) -> None:
+    """Open one finger, in place, on the way that moves its tip the least of those that free it."""
+    first, tip = 4 * finger, 8 + 4 * finger
+    wanted, kept, start = pose[first : first + 4].copy(), pose[first : first + 4].copy(), s[tip].copy()
+    least = np.inf
+    for way in range(4):
+        free = wanted.copy()
+        free[2:] *= 0.6
+        if way % 2:
+            free[0] *= 0.6
+        free[1] += 0.1 * (way // 2)
+        pose[first : first + 4] = wanted
+        _bisect(shape, pose, first, free, s, way < 2)
+        moved = 0.0
+        for i in range(3):
+            moved += (s[tip, i] - start[i]) ** 2
+        if _finger_depth(s, finger) > 0.5 * (_AIM_MM + MAX_DEPTH_MM):
+            moved += 1e4
+        if moved < least:
+            least = moved
+            kept[:] = pose[first : first + 4]
+    pose[first : first + 4] = kept
+    finger_joints(shape, pose, finger, s[5 + first : 9 + first, :3])
+
+
+@njit(cache=True)
+def _thumb_residuals(
+    shape: HandShape, pose: ndarray, wanted: ndarray, s: ndarray, places: ndarray, push: float, out: ndarray
+) -> None:
+    """Write how far a thumb is from its wanted joints `places` [3, 3] (mm), from its wanted angles, and in others."""
+    thumb_joints(shape, pose, s[1:5, :3])
+    thumb_flesh(shape, s)
+    for k in range(3):
+        for i in range(3):
+            out[3 * k + i] = s[2 + k, i] - places[k, i]
+    for k in range(5):
+        out[9 + k] = _STIFF_MM * (pose[THUMB0 + k] - wanted[k])
+    out[14] = push * max(_thumb_depth(s) - 0.5 * _AIM_MM, 0.0)
+
+
+@njit(cache=True)
+def _approach(shape: HandShape, pose: ndarray, wanted: ndarray, limits: ndarray, s: ndarray) -> None:
+    """Move a free thumb, in place, towards its wanted angles [5]: damped least squares that contact pushes back."""
+    places, best, trial = np.empty((3, 3)), np.empty(_RESIDUALS), np.empty(_RESIDUALS)
+    jacobian, normal, step = np.empty((_RESIDUALS, 5)), np.empty((5, 5)), np.empty(5)
+    free = pose[THUMB0 : THUMB0 + 5].copy()
+    pose[THUMB0 : THUMB0 + 5] = wanted
+    thumb_joints(shape, pose, s[1:5, :3])
+    places[:] = s[2:5, :3]
+    pose[THUMB0 : THUMB0 + 5] = free
+    damping, push = 300.0, _SOFT
+    for _ in range(_APPROACHES):
+        push = min(push * 1.6, _PUSH)
+        _thumb_residuals(shape, pose, wanted, s, places, push, best)
+        for k in range(5):
+            keep = pose[THUMB0 + k]
+            pose[THUMB0 + k] = keep + 1e-3
+            _thumb_residuals(shape, pose, wanted, s, places, push, trial)
+            pose[THUMB0 + k] = keep
+            for i in range(_RESIDUALS):
+                jacobian[i, k] = (trial[i] - best[i]) / 1e-3
+        free[:] = pose[THUMB0 : THUMB0 + 5]
+        before = (best * best).sum()
+        for _ in range(3):
+            for j in range(5):
+                step[j] = -(jacobian[:, j] * best).sum()
+                for k in range(5):
+                    normal[j, k] = (jacobian[:, j] * jacobian[:, k]).sum()
+                normal[j, j] += damping
+            _solve5(normal, step)
+            for k in range(5):
+                i = THUMB0 + k
+                pose[i] = min(max(free[k] + min(max(step[k], -0.25), 0.25), limits[i, 0]), limits[i, 1])
+            _thumb_residuals(shape, pose, wanted, s, places, push, trial)
+            if (trial * trial).sum() < before:
+                best[:] = trial
+                damping *= 0.4
+                break
+            pose[THUMB0 : THUMB0 + 5] = free
+            damping *= 6.0
+
+
+@njit(cache=True)
+def _solve5(a: ndarray, b: ndarray) -> None:
+    """Solve, in place, a symmetric positive system by elimination; by hand, as BLAS' sums depend on the machine."""
+    size = b.size
+    for k in range(size):
+        for i in range(k + 1, size):
+            factor = a[i, k] / a[k, k]
+            for j in range(k, size):
+                a[i, j] -= factor * a[k, j]
+            b[i] -= factor * b[k]
+    for i in range(size - 1, -1, -1):
+        for j in range(i + 1, size):
+            b[i] -= a[i, j] * b[j]
+        b[i] /= a[i, i]
+
+
+@njit(cache=True)
 def _bisect(shape: HandShape, pose: ndarray, first: int, free: ndarray, s: ndarray, palm_only: bool) -> None:
     """Move one finger's angles (from `first` on) towards `free` until it touches nothing deeper than the aim."""
     wanted = pose[first : first + free.size].copy()
@@ -180,7 +307,7 @@ def _bisect(shape: HandShape, pose: ndarray, first: int, free: ndarray, s: ndarr
         pose[first : first + free.size] = (1.0 - way) * wanted + way * free
         if first == THUMB0:
             thumb_joints(shape, pose, s[1:5, :3])
-            thumb_flesh(s)
+            thumb_flesh(shape, s)
             depth = _thumb_depth(s)
         else:
             finger = first // 4

@@ -5,12 +5,9 @@ wrist, forearm); see `dor3d.hand.render`. The hand frame has its origin at the w
 towards the fingers (distal), z out of the palm (palmar), in mm. A left hand is a mirrored right one.
 
 Sources of the sizes
-- bone lengths and the soft tissue beyond the last bone: Buryanov and Kotiuk, "Proportions of hand segments",
-  Int. J. Morphology 28(3), 2010, tables 1 and 2;
+- the average hand: `dor3d.hand.sizes`;
 - hand length and breadth of women and men: Gordon et al., "2012 anthropometric survey of U.S. Army personnel",
-  NATICK/TR-15/007, and its 1988 predecessor: 194 (sd 10) and 180.5 (sd 9.5) mm long;
-- breadth and thickness of fingers: Garrett, "The adult human hand: some anthropometric and biomechanical
-  considerations", Human Factors 13(2), 1971.
+  NATICK/TR-15/007, and its 1988 predecessor: 194 (sd 10) and 180.5 (sd 9.5) mm long.
 """
 
 from typing import Final, NamedTuple
@@ -19,7 +16,9 @@ import numpy as np
 from numba import njit
 from numpy import ndarray
 
-from dor3d.skeleton import JOINT_COUNT, JOINTS
+from dor3d.errors import InputError
+from dor3d.hand.sizes import SIZES, SPHERE_COUNT, SPHERES
+from dor3d.skeleton import JOINT_COUNT
 
 # ---- pose: joint angles in radians --------------------------------------------------------------------------------
 # fingers: 4 x (mcp flexion, mcp abduction towards the little finger, pip flexion, dip flexion), index to little;
@@ -38,14 +37,6 @@ ANGLES: Final[tuple[str, ...]] = (
 )
 
 # ---- the sphere mesh ----------------------------------------------------------------------------------------------
-# the joints' own spheres come first; then the flesh that has no joint
-_EXTRA = (
-    "wrist_r", "wrist_u", "carpal_r", "carpal_u", "hypothenar", "thenar", "thumb_web", "palm_i1", "palm_i2",
-    "pad_index", "pad_middle", "pad_ring", "pad_little", "web_index", "web_middle", "web_ring", "web_little",
-    "arm_r1", "arm_u1", "arm_r2", "arm_u2",
-)  # fmt: skip
-SPHERES: Final[tuple[str, ...]] = (*JOINTS, *_EXTRA)
-SPHERE_COUNT: Final = len(SPHERES)
 _AT: Final = {name: i for i, name in enumerate(SPHERES)}
 
 _NEIGHBOURS = (("index", "middle"), ("middle", "ring"), ("ring", "little"))
@@ -106,42 +97,31 @@ class HandShape(NamedTuple):
     thumb_bones: ndarray  # [3] metacarpal, proximal, distal
     thumb_frame: ndarray  # [3, 3] columns: flexion axis, bone, pad of the thumb at zero angles
     radii: ndarray  # [SPHERE_COUNT]
-    palm: ndarray  # [SPHERE_COUNT, 3] resting place of the spheres that move with the palm
+    palm: (
+        ndarray  # [SPHERE_COUNT, 3] resting place of the spheres that move with the palm; of webs and the thumb's ball,
+    )
+    #   which move with a bone, the offset from their point on it
     arm: ndarray  # [2, 2] distance from the wrist and half distance between the two spheres of each arm section
 
 
-# an adult hand of 187 mm: Buryanov and Kotiuk's bones; carpal height 29 mm; tip: bone + soft tissue - radius
-_MCP = np.array([[25.0, 91.0, 0.0], [5.0, 93.5, -2.0], [-14.5, 86.5, -1.0], [-32.0, 76.0, 3.0]])
-_BONES = np.array([[39.8, 22.4, 19.6], [44.6, 26.3, 21.3], [41.4, 25.7, 21.2], [32.7, 18.1, 19.7]])  # to the skin
-_FAN = np.radians([[-4.0, -6.0], [0.0, -1.5], [5.0, 1.0], [11.0, 7.0]])
-_THUMB_CMC = np.array([19.0, 24.0, 9.0])
-_THUMB_BONES = np.array([45.0, 31.6, 26.5])  # the last to the skin
 _REST_LENGTH = 187.0
-_RADII = {
-    "wrist": 16.0,
-    "thumb_cmc": 12.5, "thumb_mcp": 10.8, "thumb_ip": 9.2, "thumb_tip": 7.6,
-    "index_mcp": 10.6, "index_pip": 8.9, "index_dip": 7.5, "index_tip": 6.4,
-    "middle_mcp": 10.6, "middle_pip": 9.0, "middle_dip": 7.6, "middle_tip": 6.6,
-    "ring_mcp": 10.0, "ring_pip": 8.4, "ring_dip": 7.1, "ring_tip": 6.2,
-    "little_mcp": 9.0, "little_pip": 7.4, "little_dip": 6.3, "little_tip": 5.5,
-    "wrist_r": 16.5, "wrist_u": 16.5, "carpal_r": 14.0, "carpal_u": 14.0, "hypothenar": 12.5,
-    "thenar": 14.0, "thumb_web": 8.0, "palm_i1": 11.0, "palm_i2": 8.0,
-    "pad_index": 12.2, "pad_middle": 12.4, "pad_ring": 12.0, "pad_little": 11.0,
-    "web_index": 7.0, "web_middle": 7.2, "web_ring": 6.8, "web_little": 6.0,
-    "arm_r1": 20.0, "arm_u1": 20.0, "arm_r2": 30.0, "arm_u2": 30.0,
-}  # fmt: skip
-_PALM = {
-    "wrist": (0.0, 0.0, 0.0), "wrist_r": (12.0, 0.0, 0.0), "wrist_u": (-12.0, 0.0, 0.0),
-    "carpal_r": (14.0, 20.0, 1.0), "carpal_u": (-16.0, 18.0, 2.0), "hypothenar": (-26.0, 40.0, 6.0),
-    "palm_i1": (23.0, 54.0, 1.0), "palm_i2": (27.0, 82.0, 1.0),
-}  # fmt: skip
-_PAD_OFFSET = np.array([0.0, -12.0, 3.0])  # from a knuckle to the flesh of the palm before it
-_RADII_ARRAY = np.array([_RADII[name] for name in SPHERES])
-_PALM_ARRAY = np.array([_PALM.get(name, (0.0, 0.0, 0.0)) for name in SPHERES])
-_ARM = np.array([[90.0, 14.0], [235.0, 16.0]])
+_FAN = np.radians([[-4.0, -6.0], [0.0, -1.5], [5.0, 1.0], [11.0, 7.0]])
+# the average hands, one row a version
+_MCP = np.stack([sizes.mcp for sizes in SIZES])
+_BONES = np.stack([sizes.bones for sizes in SIZES])
+_THUMB_CMC = np.stack([sizes.thumb_cmc for sizes in SIZES])
+_THUMB_BONES = np.stack([sizes.thumb_bones for sizes in SIZES])
+_RADII = np.stack([sizes.radii for sizes in SIZES])
+_PLACES = np.stack([sizes.places for sizes in SIZES])
+_THENAR_LIFT = np.array([sizes.thenar_lift for sizes in SIZES])
+_ARM = np.stack([sizes.arm for sizes in SIZES])
+_VERSIONS: Final = len(SIZES)
 _FIRST_PAD: Final = _AT["pad_index"]
 _FIRST_WEB: Final = _AT["web_index"]
 _FIRST_ARM: Final = _AT["arm_r1"]
+_WRIST_R: Final = _AT["wrist_r"]
+_CARPAL_R: Final = _AT["carpal_r"]
+_HYPOTHENAR: Final = _AT["hypothenar"]
 _THENAR: Final = _AT["thenar"]
 _THUMB_WEB: Final = _AT["thumb_web"]
 _TIP_SPHERES = np.array([8, 12, 16, 20])
@@ -159,14 +139,29 @@ def _thumb_frame() -> ndarray:
 _THUMB_FRAME = _thumb_frame()
 
 
-def average_shape() -> HandShape:
-    """The adult hand that all others vary: 187 mm long."""
-    return _shape(1.0, 1.0, 1.0, np.ones((4, 3)), np.ones(3), np.ones(SPHERE_COUNT), np.zeros((5, 3)))
+def average_shape(version: int = 1) -> HandShape:
+    """Return the adult hand that all others vary: 187 mm long.
+
+    Args:
+        version: of the hand's sizes, as in `dor3d.hand.sizes`.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    if not 1 <= version <= _VERSIONS:
+        raise InputError("Version of the hand's sizes", got=version, expected=f"1 to {_VERSIONS}")
+    ones, flesh = np.ones(SPHERE_COUNT), np.zeros((SPHERE_COUNT, 3))
+    return shape_from(version, 1.0, 1.0, 1.0, np.ones((4, 3)), np.ones(3), ones, np.zeros((5, 3)), flesh)
 
 
 @njit(cache=True)
-def sample_shape(rng: np.random.Generator) -> HandShape:
-    """One person's hand: length by sex and age, then breadth, proportions and thickness around it."""
+def sample_shape(rng: np.random.Generator, version: int = 1) -> HandShape:
+    """Draw one person's hand: length by sex and age, then breadth, proportions and thickness around it.
+
+    Args:
+        rng: advanced by as many draws as the version takes.
+        version: of the hand's sizes, as in `dor3d.hand.sizes`.
+    """
     kind = rng.random()
     if kind < 0.43:
         length = rng.normal(194.0, 10.0)
@@ -176,30 +171,67 @@ def sample_shape(rng: np.random.Generator) -> HandShape:
         length = rng.uniform(140.0, 215.0)  # children from about eight years, and the largest men
     size = min(max(length, 135.0), 222.0) / _REST_LENGTH
     breadth = np.exp(rng.normal(0.0, 0.06))
-    thickness = min(np.exp(rng.normal(-0.03, 0.10)), 1.14 * breadth)  # thicker fingers would not fit side by side
+    thickness = np.exp(rng.normal(-0.03, 0.10) if version == 1 else rng.normal(-0.05, 0.13))
+    thickness = min(thickness, 1.14 * breadth)  # thicker fingers would not fit side by side
     fingers = np.exp(rng.normal(0.0, 0.025, (4, 1)) + rng.normal(0.0, 0.03, (4, 3)))
     thumb = np.exp(rng.normal(0.0, 0.03) + rng.normal(0.0, 0.03, 3))
     radii = np.exp(rng.normal(0.0, 0.04, SPHERE_COUNT))
-    return _shape(size, breadth, thickness, fingers, thumb, radii, rng.normal(0.0, 1.2, (5, 3)))
+    shift = rng.normal(0.0, 1.2, (5, 3))
+    flesh = np.zeros((SPHERE_COUNT, 3))
+    if version > 1:
+        _vary_flesh(rng, radii, flesh)
+    return shape_from(version, size, breadth, thickness, fingers, thumb, radii, shift, flesh)
 
 
 @njit(cache=True)
-def _shape(
-    size: float, breadth: float, thickness: float, fingers: ndarray, thumb: ndarray, radii: ndarray, shift: ndarray
+def _vary_flesh(rng: np.random.Generator, radii: ndarray, flesh: ndarray) -> None:
+    """Vary, in place, the cushions of the hand and its wrist: factors of radii, shifts in mm of the average hand."""
+    heel, hollow = rng.normal(0.0, 1.3), rng.normal(0.0, 2.0)
+    for k in range(_CARPAL_R, _THENAR):  # both sides of the heel, and the hypothenar
+        flesh[k, 2] += heel
+    flesh[_HYPOTHENAR, 2] += rng.normal(0.0, 1.6)
+    radii[_THENAR] *= np.exp(rng.normal(0.0, 0.09))
+    flesh[_THENAR, 2] += rng.normal(0.0, 1.6)
+    for finger in range(4):
+        flesh[_FIRST_PAD + finger, 2] += hollow if finger in (1, 2) else 0.4 * hollow
+        for i in range(3):
+            flesh[_FIRST_PAD + finger, i] += rng.normal(0.0, 1.0)
+            flesh[_FIRST_WEB + finger, i] += rng.normal(0.0, 0.7)
+    wrist = np.exp(rng.normal(0.0, 0.06))
+    radii[_WRIST_R : _WRIST_R + 2] *= wrist
+    radii[0] = min(radii[_WRIST_R], radii[_WRIST_R + 1])  # the joint's own sphere stays between them
+    radii[_FIRST_ARM:] *= wrist
+
+
+@njit(cache=True)
+def shape_from(
+    version: int,
+    size: float,
+    breadth: float,
+    thickness: float,
+    fingers: ndarray,
+    thumb: ndarray,
+    radii: ndarray,
+    shift: ndarray,
+    flesh: ndarray,
 ) -> HandShape:
+    """Vary the average hand of a version by factors, and by shifts (mm of the average hand) of joints and flesh."""
+    if version < 1 or version > _VERSIONS:
+        raise ValueError("no such version of the hand's sizes")
+    v = version - 1
     stretch = np.array([size * breadth, size, size * thickness])
-    r = _RADII_ARRAY * radii * size * thickness
-    mcp = (_MCP + shift[:4]) * stretch
-    palm = _PALM_ARRAY * stretch
-    palm[_FIRST_PAD : _FIRST_PAD + 4] = mcp + _PAD_OFFSET * stretch
-    bones = _BONES * fingers * size
+    r = _RADII[v] * radii * size * thickness
+    mcp = (_MCP[v] + shift[:4]) * stretch
+    palm = (_PLACES[v] + flesh) * stretch
+    palm[_FIRST_PAD : _FIRST_PAD + 4] += mcp
+    palm[_THENAR, 2] += _THENAR_LIFT[v] * r[_THENAR]
+    bones = _BONES[v] * fingers * size
     bones[:, 2] -= r[_TIP_SPHERES]  # a tip is one radius inside the skin
-    thumb_bones = _THUMB_BONES * thumb * size
+    thumb_bones = _THUMB_BONES[v] * thumb * size
     thumb_bones[2] -= r[4]
-    arm = _ARM * np.array([size, size * breadth])
-    return HandShape(
-        mcp, bones, _FAN.copy(), (_THUMB_CMC + shift[4]) * stretch, thumb_bones, _THUMB_FRAME.copy(), r, palm, arm
-    )
+    arm = _ARM[v] * np.array([size, size * breadth])
+    cmc = (_THUMB_CMC[v] + shift[4]) * stretch
+    return HandShape(mcp, bones, _FAN.copy(), cmc, thumb_bones, _THUMB_FRAME.copy(), r, palm, arm)
 
 
 # ---- forward kinematics ---------------------------------------------------------------------------------------------
@@ -278,11 +310,12 @@ def hand_spheres(shape: HandShape, pose: ndarray, joints: ndarray) -> ndarray:
     out[:, :3] = shape.palm
     out[:, 3] = shape.radii
     out[:JOINT_COUNT, :3] = joints
-    thumb_flesh(out)
+    thumb_flesh(shape, out)
     for finger in range(4):
         knuckle, pip = joints[5 + 4 * finger], joints[6 + 4 * finger]
         for i in range(3):
-            out[_FIRST_WEB + finger, i] = knuckle[i] + 0.36 * (pip[i] - knuckle[i])
+            web = knuckle[i] + 0.36 * (pip[i] - knuckle[i])
+            out[_FIRST_WEB + finger, i] = web + shape.palm[_FIRST_WEB + finger, i]
     _arm(shape, pose, out)
     return out
 
@@ -310,14 +343,13 @@ def posed_hand(shape: HandShape, pose: ndarray, rotation: ndarray) -> tuple[ndar
 
 
 @njit(cache=True)
-def thumb_flesh(spheres: ndarray) -> None:
+def thumb_flesh(shape: HandShape, spheres: ndarray) -> None:
     """Move, in place, the ball of the thumb and its web to where the thumb's joints are."""
     cmc, mcp = spheres[1], spheres[2]
     for i in range(3):
         bone = mcp[i] - cmc[i]
-        spheres[_THENAR, i] = cmc[i] + 0.42 * bone
-        spheres[_THUMB_WEB, i] = cmc[i] + 0.88 * bone
-    spheres[_THENAR, 2] += 0.2 * spheres[_THENAR, 3]
+        spheres[_THENAR, i] = cmc[i] + 0.42 * bone + shape.palm[_THENAR, i]
+        spheres[_THUMB_WEB, i] = cmc[i] + 0.88 * bone + shape.palm[_THUMB_WEB, i]
 
 
 @njit(cache=True)

@@ -68,7 +68,7 @@ def draw_room(rng: np.random.Generator, config: RoomConfig, camera: Pinhole | No
     count = int(np.searchsorted(np.cumsum(config.hands), rng.random() * sum(config.hands), side="right"))
     scene = draw_scene(rng, config.scene, camera)
     middle = center_of_joints(scene.joints_mm)
-    hands, things = _hands(rng, scene, count)
+    hands, things = _hands(rng, scene, count, config.scene.hand)
     own = np.concatenate([np.empty((0, 4)), *(hand.mesh.spheres[:HAND_SPHERES] for hand in hands)])
     for _ in range(int(rng.integers(0, config.furniture + 1))):
         if (thing := _furniture(rng, scene.camera, middle, own)) is not None:
@@ -93,12 +93,12 @@ class _Placed(NamedTuple):
     mesh: Mesh
 
 
-def _hands(rng: np.random.Generator, scene: Scene, count: int) -> tuple[list[_Placed], list[Mesh]]:
+def _hands(rng: np.random.Generator, scene: Scene, count: int, version: int) -> tuple[list[_Placed], list[Mesh]]:
     """As many hands as wanted, if there is room for them, the first with all that its scene holds; and what is left."""
     if count == 0:
         return [], [without_hand(scene)]
     hands = [_Placed(scene.joints_mm, True, Mesh(scene.spheres, scene.edges, scene.wedges))]
-    second = _second_hand(rng, scene) if count == 2 else None
+    second = _second_hand(rng, scene, version) if count == 2 else None
     return [*hands, *([] if second is None else [second])], []
 
 
@@ -113,9 +113,9 @@ def _flipped(room: Room) -> Room:
     return Room(mirrored(room.scene), tuple(hands))
 
 
-def _second_hand(rng: np.random.Generator, scene: Scene) -> _Placed | None:
+def _second_hand(rng: np.random.Generator, scene: Scene, version: int) -> _Placed | None:
     """Another hand with its forearm, usually the left one, near the first or anywhere at about its distance."""
-    shape, pose = sample_hand(rng)
+    shape, pose = sample_hand(rng, version)
     is_right = rng.random() < 0.15
     joints, spheres = posed_hand(shape, pose, random_rotation(rng))
     if not is_right:

@@ -13,7 +13,7 @@ from dor3d.hand.around import NEAREST_MM, body_behind, other_hand, thing_before,
 from dor3d.hand.faults import SensorFaults, SensorKind, sample_faults
 from dor3d.hand.grasp import Held, sample_grasp
 from dor3d.hand.model import ARM_SPHERES, EDGES, WEDGES, HandShape, posed_hand
-from dor3d.hand.pose import sample_hand
+from dor3d.hand.pose import check_version, sample_hand
 from dor3d.hand.scene import Scene, image_size, seen_joints
 from dor3d.hand.solids import Mesh, joined, mesh_of
 from dor3d.hand.views import VIEWS, View, sample_view
@@ -60,6 +60,7 @@ class SceneConfig:
         own_faults: chance that the camera has the faults of its kind, in place of any mixture.
         least_seen: joints that must be seen, or the scene is drawn anew.
         faces: chance that a body's head has a face, hair, and what else makes readings of heads ragged.
+        hand: version of hand sizes and poses, 1 or 2; see `dor3d.hand.pose`.
     """
 
     cameras: tuple[str, ...] = _CAMERAS
@@ -78,8 +79,10 @@ class SceneConfig:
     own_faults: float = 0.0
     least_seen: int = 0
     faces: float = 0.0
+    hand: int = 1
 
     def __post_init__(self) -> None:
+        check_version(self.hand)
         chances = (self.body, self.plane, self.sleeve, self.held, self.other, self.before, self.beside)
         if not all(0 <= chance <= 1 for chance in (*chances, self.cut, self.own_faults, self.faces)):
             raise InputError("Chances of what scenes hold lie in [0, 1]", got=self)
@@ -113,7 +116,7 @@ def draw_scene(rng: np.random.Generator, config: SceneConfig, camera: Pinhole | 
 
 
 def _draw_scene(rng: np.random.Generator, config: SceneConfig, camera: Pinhole | None) -> Scene:
-    shape, pose = sample_hand(rng)
+    shape, pose = sample_hand(rng, config.hand)
     held = sample_grasp(rng, shape, pose) if _happens(rng, config.held) else None
     kind: SensorKind = "any"
     if camera is None:
@@ -199,7 +202,7 @@ def _behind(
 
 
 def _around(rng: np.random.Generator, config: SceneConfig, hand: Mesh, joints: ndarray) -> list[Mesh]:
-    found = [other_hand(rng, hand.spheres) if _happens(rng, config.other) else None]
+    found = [other_hand(rng, hand.spheres, config.hand) if _happens(rng, config.other) else None]
     found.append(thing_before(rng, hand.spheres, joints) if _happens(rng, config.before) else None)
     if _happens(rng, config.beside):
         found += [thing_beside(rng, hand.spheres) for _ in range(int(rng.integers(1, 4)))]

@@ -133,14 +133,44 @@ def copy_weights(net: Network, tensors: dict[str, Tensor], path: Path, may_lack:
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     if missing or foreign:
         got = f"{len(missing)} missing ({', '.join(missing[:3])}), {len(foreign)} foreign ({', '.join(foreign[:3])})"
-        raise ModelError(f"{path} belongs to another network than {net.name}", got=got)
+        fix = "To begin from what matches, a backbone under another head, add --init-matching." if may_lack else None
+        raise ModelError(f"{path} belongs to another network than {net.name}", got=got, fix=fix)
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             got, expected = tuple(tensor.shape), tuple(own[name].shape)
             raise ModelError(f"{path} belongs to another network", got=f"{name} {got}", expected=expected)
+    _check_finite(path, tensors)
+    net.load_state_dict(tensors)
+
+
+def copy_matching(net: Network, tensors: Mapping[str, Tensor], path: Path) -> list[str]:
+    """Copy those tensors into a network whose names and shapes are the network's own.
+
+    For a network of which a part is new, another head on a trained backbone, say.
+
+    Args:
+        net: gets them.
+        tensors: by name.
+        path: the file that they are from, for errors.
+
+    Returns:
+        Names of the network's tensors that stay as they are.
+
+    Raises:
+        ModelError: nothing matches, or what does is not finite.
+    """
+    own = net.state_dict()
+    matching = {name: t for name, t in tensors.items() if name in own and t.shape == own[name].shape}
+    if not matching:
+        raise ModelError(f"Nothing in {path} matches {net.name}", expected="weights of the same backbone")
+    _check_finite(path, matching)
+    net.load_state_dict({**own, **matching})
+    return sorted(set(own) - set(matching))
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     if broken := [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]:
         raise ModelError(f"{path} holds numbers that are not finite", got=", ".join(broken[:3]))
-    net.load_state_dict(tensors)
 
 
 def _looks_pickled(path: Path) -> bool:

@@ -38,6 +38,7 @@ Features = Literal["xy_z", "xyz"]
 Head = Literal["local-ordinal", "ordinal", "offset", "pixel-offset", "heatmap", "coordinate"]
 Level = Literal["own", "last", "neck"]
 Positions = Literal["equal", "learned"]
+OwnDepthOrigin = Literal["own", DepthOrigin]
 _ON_NECK = (
     "local-ordinal",
     "offset",
@@ -47,7 +48,7 @@ _ON_NECK = (
 _CHOICES = {
     "head": Head,
     "level": Level,
-    "depth_origin": DepthOrigin,
+    "depth_origin": OwnDepthOrigin,
     "positions": Positions,
     "z_discretisation": Spacing,
     "labels": Labels,
@@ -78,8 +79,9 @@ class ModelConfig:
         level: which maps it stands on: the `last` stage's, or the `neck`'s of stride 8; `own`: the last for `ordinal`
             and `heatmap`, the neck for the others.
         local_ordinal: options of `local-ordinal`.
-        depth_origin: of `local-ordinal` and `offset`: whether depths are told relative to the middle of the `cube`, or
-            to the `surface` that a cell sees.
+        depth_origin: of `local-ordinal` and `offset`: depths are relative to the middle of the `cube`, or to the
+            `surface` that a cell sees (`surface-filled`: where it sees none, to the mean of those that do); `own`: the
+            surface for `local-ordinal`, the cube for `offset`.
         neck: channels of the neck.
         anchors: of `offset`, along each side of a cell.
         monotone: of `ordinal`: survival curves that fall by construction.
@@ -122,7 +124,7 @@ class ModelConfig:
     kinds: bool = False
     errors: bool = False
     upright: bool = False
-    depth_origin: DepthOrigin = "cube"
+    depth_origin: OwnDepthOrigin = "own"
     local_ordinal: LocalOrdinalOptions = LocalOrdinalOptions()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
@@ -156,6 +158,13 @@ class ModelConfig:
     def on_neck(self) -> bool:
         """Whether the head stands on the neck's map."""
         return self.level == "neck" or (self.level == "own" and self.head in _ON_NECK)
+
+    @property
+    def own_depth_origin(self) -> DepthOrigin:
+        """What depths are relative to."""
+        if self.depth_origin == "own":
+            return "surface" if self.head == "local-ordinal" else "cube"
+        return self.depth_origin
 
     def discretisations(self) -> tuple[Discretisation, Discretisation, Discretisation]:
         """Of x and y (px) and z (mm)."""
@@ -260,10 +269,10 @@ def _head(config: ModelConfig, channels: int, grid: int) -> AnyHead:
             discs = config.discretisations()
             return OrdinalHead(channels, grid, joints, discs, monotone=config.monotone, learned=learned, below=below)
         case "offset":
-            how = {"anchors": config.anchors, "depth_origin": config.depth_origin}
+            how = {"anchors": config.anchors, "depth_origin": config.own_depth_origin}
             return OffsetHead(channels, grid, joints, size, depth_mm, **how)
         case "local-ordinal":
-            how = {"depth_origin": config.depth_origin, "options": config.local_ordinal}
+            how = {"depth_origin": config.own_depth_origin, "options": config.local_ordinal}
             return LocalOrdinalHead(channels, grid, joints, size, depth_mm, **how)
         case "pixel-offset":
             return PixelOffsetHead(channels, grid, joints, size, depth_mm)

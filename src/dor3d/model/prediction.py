@@ -72,6 +72,9 @@ class LocalCurves(NamedTuple):
         weights: how much each position is taught, [B, A, positions]; None: all the same.
         codecs: constants of the discretisations.
         moving: whether what teaches the curves moves the positions too.
+        logits: of monotone curves that another loss than the ordinal one teaches: those of their intervals, beside a
+            logit of 0 for what lies below the first, [B, A, positions, K].
+        scales: of Laplace distributions about the thresholds (px, px, mm), [3, A]; of the `mixture` loss alone.
     """
 
     log_odds: tuple[Float[Tensor, "b a p _k"], ...]
@@ -79,6 +82,8 @@ class LocalCurves(NamedTuple):
     weights: tuple[Float[Tensor, "b a p"] | None, ...]
     codecs: tuple[Any, ...]
     moving: bool = False
+    logits: tuple[Float[Tensor, "b a p _k"], ...] = ()
+    scales: Float[Tensor, "3 a"] | None = None
 
     def of(self, rows: Int[Tensor, "m"]) -> "LocalCurves":
         """Those of some crops alone."""
@@ -86,6 +91,7 @@ class LocalCurves(NamedTuple):
             log_odds=tuple(axis[rows] for axis in self.log_odds),
             origins=tuple(axis if len(axis) == 1 else axis[rows] for axis in self.origins),
             weights=tuple(None if axis is None else axis[rows] for axis in self.weights),
+            logits=tuple(axis[rows] for axis in self.logits),
         )
 
 

@@ -11,6 +11,7 @@ from dor3d.errors import InputError
 from dor3d.fields import convert
 from dor3d.model.locator import LocatorConfig
 from dor3d.model.network import ModelConfig
+from dor3d.skeleton import JOINTS
 from dor3d.train.losses import LossName, Weights
 
 Schedule = Literal["cosine", "linear", "constant", "paper"]
@@ -40,6 +41,9 @@ class TrainConfig:
             an end, until it is stopped.
         epochs: how often to go through data that has an end, instead of `samples`.
         steps: optimizer steps; 0: from `samples` or `epochs`.
+        minutes: wall-clock time that the run may take, measurements counted; 0: any. It ends after the step that uses
+            it up, or after the last of its steps if that comes first, and the schedule follows whichever is nearer to
+            its end. Such a run can be resumed but not repeated: how far it comes is the machine's to say.
         batch: samples a step, over all processes.
         accumulate: parts that a process takes its share of a batch in, one after the other, to save memory.
         optimizer: `adamw` (the paper), or `muon` for hidden matrices and AdamW for the rest.
@@ -51,8 +55,8 @@ class TrainConfig:
         clip: largest norm of the gradient; 0: no clipping.
         ema: decay of the weights' moving average, which is what is saved; 0: none.
         loss: `paper`, `balanced` or `metric`; see train/losses.py.
-        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight, error_weight: of its parts; an ordinal
-            weight of 0 trains without the DOR loss.
+        joint_weight, ordinal_weight, dense_weight, anchor_weight, kind_weight, error_weight, bone_weight: of its
+            parts; an ordinal weight of 0 trains without the DOR loss.
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
@@ -78,6 +82,7 @@ class TrainConfig:
     samples: int = 100_000
     epochs: int = 0
     steps: int = 0
+    minutes: float = 0.0
     batch: int = 64
     accumulate: int = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -96,6 +101,7 @@ class TrainConfig:
     anchor_weight: float = Weights().anchor
     kind_weight: float = Weights().kind
     error_weight: float = Weights().error
+    bone_weight: float = Weights().bone
     pretrained: bool = False
     backbone_weights: str = ""
     workers: int = 1
@@ -120,6 +126,7 @@ class TrainConfig:
             "samples",
             "epochs",
             "steps",
+            "minutes",
             "warmup",
             "workers",
             "threads",
@@ -133,6 +140,7 @@ class TrainConfig:
             "anchor_weight",
             "kind_weight",
             "error_weight",
+            "bone_weight",
         ):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative", got=getattr(self, name))
@@ -141,7 +149,10 @@ class TrainConfig:
                 raise InputError(f"{name} must be positive", got=getattr(self, name))
         if not 0 <= self.ema < 1:
             raise InputError("ema must lie in [0, 1)", got=self.ema)
-        if self.schedule in _TO_ZERO and not (self.samples or self.steps or self.epochs):
+        if self.bone_weight and self.model.joints != JOINTS:
+            got, fix = f"{len(self.model.joints)} joints", "Leave bone_weight out."
+            raise InputError("Bones are known between the 21 joints alone", got=got, fix=fix)
+        if self.schedule in _TO_ZERO and not (self.samples or self.steps or self.epochs or self.minutes):
             raise InputError(
                 f"Schedule {self.schedule} falls to zero at the run's end, and there is none",
                 got="samples 0",
@@ -156,7 +167,7 @@ class TrainConfig:
     def loss_weights(self) -> Weights:
         """Of the loss' parts."""
         parts = self.joint_weight, self.ordinal_weight, self.dense_weight, self.anchor_weight
-        return Weights(*parts, self.kind_weight, self.error_weight)
+        return Weights(*parts, self.kind_weight, self.error_weight, self.bone_weight)
 
     @property
     def total_steps(self) -> int | None:

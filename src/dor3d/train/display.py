@@ -1,5 +1,6 @@
 """What a run shows: a progress bar on a terminal, a line now and then in a log file."""
 
+import math
 from types import TracebackType
 
 from rich.console import Console
@@ -36,19 +37,17 @@ class Display:
         """Move the bar."""
         self.bar.update(self.task, completed=done)
 
-    def show(self, done: int, numbers: dict[str, float]) -> None:
-        """Numbers of the last steps: loss, error_mm, samples_per_s, ..."""
+    def show(self, done: int, numbers: dict[str, float], left: float) -> None:
+        """Show numbers of the last steps (loss, error_mm, samples_per_s, ...) and the seconds left, maybe infinite."""
         text = (
             f"loss {numbers['loss']:.1f}  {numbers['error_mm']:.1f} mm  {numbers['samples_per_s']:.0f} samples/s, "
             f"waiting {numbers['waiting']:.0%}"
         )
         self.bar.update(self.task, text=text)
         if not self.console.is_terminal:
-            if self.total is None:
-                self.say(f"step {done}  {text}")
-            else:
-                left = (self.total - done) * numbers["seconds_per_step"]
-                self.say(f"step {done}/{self.total}  {text}  {left / 60:.0f} min left")
+            step = f"step {done}" if self.total is None else f"step {done}/{self.total}"
+            rest = f"  {left / 60:.0f} min left" if math.isfinite(left) else ""
+            self.say(f"{step}  {text}{rest}")
 
     def say(self, text: str) -> None:
         """A line that stays."""

@@ -24,6 +24,9 @@ there is a hand. Crops without a right hand teach nothing else: a left one is mi
 `error`, of networks that tell how far off they are (ours), is the negative log-likelihood of their coordinates' errors
 under Laplace distributions of the sizes that they tell. It teaches nothing else: neither joints nor maps feel it.
 
+`bone` (after RTMW3D, Jiang et al., 2024) is the mean difference of bone lengths in mm, for the 21 joints alone; its
+weight is 0 unless given.
+
 All are means over the batch. Targets outside the crop are clamped to it for heads that cannot say what lies there.
 """
 
@@ -35,13 +38,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from dor3d.data.batch import KINDS
+from dor3d.data.batch import KINDS, right_hands
 from dor3d.errors import InputError
 from dor3d.model.prediction import Heat, LocalCurves, Prediction, Votes
-from dor3d.ordinal import Discretisation, Labels, encode
+from dor3d.ordinal import Constants, Discretisation, Labels, encode
+from dor3d.skeleton import BONES
 
 LossName = Literal["paper", "balanced", "metric"]
 _METRIC_TURN_MM: Final = 5.0
+_LEAST_LENGTH: Final = 1e-4  # mm squared: a root has a slope everywhere
 _LEAST_SHARE: Final = 1e-4  # of an interval: labels nearer to 0 or 1 have no slope
 
 
@@ -54,6 +59,7 @@ class Weights(NamedTuple):
     anchor: float = 0.0
     kind: float = 5.0
     error: float = 1.0
+    bone: float = 0.0
 
 
 class LossParts(NamedTuple):
@@ -66,6 +72,7 @@ class LossParts(NamedTuple):
     anchor: Float[Tensor, ""]
     kind: Float[Tensor, ""]
     error: Float[Tensor, ""]
+    bone: Float[Tensor, ""]
 
 
 def hand_loss(
@@ -78,6 +85,7 @@ def hand_loss(
     mm_per_pixel: float = 1.0,
     weights: Weights = Weights(),  # noqa: B008 (a tuple)
     shown: Int[Tensor, "b"] | None = None,
+    right: Int[Tensor, "r"] | None = None,
 ) -> LossParts:
     """The loss of a batch.
 
@@ -88,6 +96,7 @@ def hand_loss(
         mm_per_pixel: of the crop, for `metric`.
         weights: of the parts.
         shown: what each crop shows, as an index into `dor3d.data.batch.KINDS`; none given: right hands alone.
+        right: indices of the crops of right hands, as `shown` has it; looked for where they are not given.
 
     Raises InputError for another `kind`.
     """
@@ -96,19 +105,19 @@ def hand_loss(
     told = target.new_zeros(()) if prediction.kind is None else kind_loss(prediction.kind, shown)
     share = 1.0
     if shown is not None:
-        right = (shown == KINDS.index("right")).nonzero()[:, 0]
+        right = right_hands(shown) if right is None else right
         share, target, prediction = len(right) / len(shown), target[right], prediction.of(right)
         if not len(right):
             none = told * 0
-            return LossParts(weights.kind * told, none, none, none, none, told, none)
+            return LossParts(weights.kind * told, none, none, none, none, told, none, none)
     if prediction.votes is None and prediction.local is None:
         target = clamp_to_crop(target, discretisations)
+    scale = constant([mm_per_pixel, mm_per_pixel, 1.0], target)
     if kind == "metric":
-        scale = target.new_tensor([mm_per_pixel, mm_per_pixel, 1.0])
         joint = joint_loss(prediction.points * scale, target * scale, "mean", _METRIC_TURN_MM)
     else:
         joint = joint_loss(prediction.points, target, "sum" if kind == "paper" else "mean")
-    ordinal = dense = anchor = error = target.new_zeros(())
+    ordinal = dense = anchor = error = bone = target.new_zeros(())
     if prediction.error is not None:
         error = error_loss(prediction.error, prediction.points, target)
     if prediction.logits:
@@ -121,9 +130,11 @@ def hand_loss(
         dense = heat_loss(prediction.heat, target)
     if prediction.votes is not None and weights.anchor:
         anchor = anchor_loss(prediction.votes, target)
+    if weights.bone:
+        bone = bone_loss(prediction.points * scale, target * scale)
     total = weights.joint * joint + weights.ordinal * ordinal + weights.dense * dense + weights.anchor * anchor
-    total = total + weights.error * error
-    return LossParts(share * total + weights.kind * told, joint, ordinal, dense, anchor, told, error)
+    total = total + weights.error * error + weights.bone * bone
+    return LossParts(share * total + weights.kind * told, joint, ordinal, dense, anchor, told, error, bone)
 
 
 def error_loss(
@@ -132,6 +143,14 @@ def error_loss(
     """|e| / b + log b for errors e, which it does not change, and what was said of them, b: a mean over coordinates."""
     apart = (points.detach().float() - target.float()).abs()
     return (apart / size + size.log()).mean()
+
+
+def bone_loss(points_mm: Float[Tensor, "b a 3"], target_mm: Float[Tensor, "b a 3"]) -> Float[Tensor, ""]:
+    """Mean absolute difference of bone lengths (mm), over the bones of the 21 joints and the batch."""
+    parents, children = (list(ends) for ends in zip(*BONES, strict=True))
+    lengths = [(of[:, children] - of[:, parents]).float().square().sum(-1) for of in (points_mm, target_mm)]
+    predicted, true = ((squared + _LEAST_LENGTH).sqrt() for squared in lengths)
+    return (predicted - true).abs().mean()
 
 
 def kind_loss(kind: Float[Tensor, "b 2"], shown: Int[Tensor, "b"] | None) -> Float[Tensor, ""]:
@@ -147,8 +166,13 @@ def kind_loss(kind: Float[Tensor, "b 2"], shown: Int[Tensor, "b"] | None) -> Flo
 
 def clamp_to_crop(target: Float[Tensor, "b a 3"], discretisations: Sequence[Discretisation]) -> Float[Tensor, "b a 3"]:
     """Crop points moved onto the nearest point of the crop."""
-    limits = target.new_tensor([d.extent for d in discretisations])
+    limits = constant([d.extent for d in discretisations], target)
     return target.clamp(min=0).minimum(limits)
+
+
+def constant(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return values as a tensor of another's type on its device, without making the processor wait for a GPU."""
+    return like.new_tensor(values, device="cpu").to(like.device, non_blocking=True)
 
 
 def joint_loss(
@@ -211,20 +235,55 @@ def local_loss(curves: LocalCurves, target: Float[Tensor, "b a 3"], labels: Labe
 
     Returns:
         Cross entropy summed over thresholds, a (weighted) mean over positions, a mean over joints and batch. Where
-        curves move their positions, less the labels' own entropy, which then depends on the positions.
+        curves move their positions, less the labels' own entropy, which then depends on the positions. The curves'
+        own `curve_loss` takes the cross entropy's place.
     """
     terms = []
     axes = zip(curves.log_odds, curves.origins, curves.weights, curves.codecs, strict=True)
     for i, (log_odds, origin, weights, codec) in enumerate(axes):
         relative = target[:, :, None, i].float() - (origin if curves.moving else origin.detach())
         prob = encode(relative + codec.extent / 2, codec, labels)
-        each = F.softplus(log_odds) - prob * log_odds
-        if curves.moving:
-            inside = prob.clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
-            each = each - torch.special.entr(inside) - torch.special.entr(1 - inside)
-        summed = each.sum(-1)
+        if curves.logits:
+            log_mass = F.pad(curves.logits[i].float(), (1, 0)).log_softmax(-1)
+            scales = None if curves.scales is None else curves.scales[i]
+            summed = _distribution_loss(log_mass, prob, relative + codec.extent / 2, codec, scales)
+        else:
+            summed = _curve_loss(log_odds, prob, moving=curves.moving)
         terms.append((summed.mean(-1) if weights is None else (weights * summed).sum(-1)).mean())
     return torch.stack(terms).sum()
+
+
+def _curve_loss(
+    log_odds: Float[Tensor, "b a p k"], prob: Float[Tensor, "b a p k"], *, moving: bool
+) -> Float[Tensor, "b a p"]:
+    each = F.softplus(log_odds) - prob * log_odds
+    if moving:
+        inside = prob.clamp(_LEAST_SHARE, 1 - _LEAST_SHARE)
+        each = each - torch.special.entr(inside) - torch.special.entr(1 - inside)
+    return each.sum(-1)
+
+
+def _distribution_loss(
+    log_mass: Float[Tensor, "b a p k1"],
+    prob: Float[Tensor, "b a p k"],
+    coordinate: Float[Tensor, "b a p"],
+    codec: Constants,
+    scales: Float[Tensor, "a"] | None,
+) -> Float[Tensor, "b a p"]:
+    """Rivals of the DOR loss, for curves that are distributions over the K + 1 thresholds t_0 ... t_K.
+
+    With scales the negative log-likelihood of a mixture of Laplace distributions about the thresholds; without, the
+    cross entropy to the two thresholds beside the coordinate, each as much as it is near.
+    """
+    if scales is None:
+        # exact labels fall from 1 to 0 within one interval: their differences are the shares of its two ends
+        ends = F.pad(F.pad(prob, (1, 0), value=1.0), (0, 1))
+        return (ends.diff(dim=-1) * log_mass).sum(-1)
+    starts = codec.starts
+    points = torch.cat([starts, starts.new_full((1,), codec.extent)])
+    size = scales[:, None, None]
+    apart = (coordinate[..., None] - points).abs() / size
+    return -(log_mass - apart - (2 * size).log()).logsumexp(-1)
 
 
 def axis_loss(logits: Float[Tensor, "b a p k"], prob: Float[Tensor, "b a k"]) -> Float[Tensor, ""]:

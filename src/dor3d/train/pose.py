@@ -8,10 +8,10 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from dor3d.data.batch import KINDS, Batch
+from dor3d.data.batch import Batch, right_hands
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.train.config import TrainConfig
-from dor3d.train.losses import hand_loss
+from dor3d.train.losses import constant, hand_loss
 from dor3d.train.task import Judged
 from dor3d.viz.sheet import sample_sheet
 
@@ -52,6 +52,7 @@ class PoseTask:
             mm_per_pixel=self.model.cube_mm[0] / self.model.size,
             weights=self.config.loss_weights,
             shown=batch.kind,
+            right=batch.right,
         )
         parts = {name: value for name, value in loss._asdict().items() if name != "total"}
         return {"loss": loss.total, **parts, "error_mm": self._error_mm(prediction.points.detach(), batch)}
@@ -59,7 +60,7 @@ class PoseTask:
     def _error_mm(self, points: Float[Tensor, "b a 3"], batch: Batch) -> Float[Tensor, ""]:
         if batch.kind is None:
             return error_mm(points, batch.points, self.model)
-        right = batch.kind == KINDS.index("right")
+        right = right_hands(batch.kind) if batch.right is None else batch.right
         return error_mm(points[right], batch.points[right], self.model).nan_to_num()
 
     def judge(self, net: nn.Module, batch: Batch) -> Judged:
@@ -78,4 +79,4 @@ class PoseTask:
 def error_mm(points: Float[Tensor, "b a 3"], target: Float[Tensor, "b a 3"], config: ModelConfig) -> Float[Tensor, ""]:
     """Mean distance in mm, with pixels taken at the cube's scale: a crop's true mm differ by its perspective alone."""
     scale = config.cube_mm[0] / config.size
-    return ((points - target) * points.new_tensor([scale, scale, 1.0])).norm(dim=-1).mean()
+    return ((points - target) * constant([scale, scale, 1.0], points)).norm(dim=-1).mean()

@@ -86,8 +86,8 @@ def synth_wide() -> TrainConfig:
     Most hands point upwards, as later looks show them.
     """
     config = synth_compact()
-    data = {"kind": "synthetic", "scenes": "wide", "left": 0.15, "empty": 0.15, "upright": 0.75}
-    model = dataclasses.replace(config.model, kinds=True, errors=True, upright=True)
+    data = {"kind": "synthetic", "scenes": "wide", "hand": 2, "left": 0.15, "empty": 0.15, "upright": 0.75}
+    model = dataclasses.replace(config.model, head="local-ordinal", kinds=True, errors=True, upright=True)
     return dataclasses.replace(config, model=model, data=data)
 
 
@@ -137,8 +137,9 @@ def folder() -> TrainConfig:
     All frames show hands: what it knows of crops without one stays as it is.
     """
     config = dataclasses.replace(synth_wide(), kind_weight=0.0)
+    model = dataclasses.replace(config.model, head="offset")  # that of the weights that ship
     data = {**_set_data("folder", held_out=0.1), "rotation_deg": 45.0, "upright": 0.5}
-    return dataclasses.replace(config, data=data, epochs=30, lr=4e-4, matrix_lr=0.01, warmup=100)
+    return dataclasses.replace(config, model=model, data=data, epochs=30, lr=4e-4, matrix_lr=0.01, warmup=100)
 
 
 @recipe("locator")

@@ -1,8 +1,10 @@
 """What a run trains: network, optimizer and averaged weights on their devices, and one step of them."""
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from lightning.fabric import Fabric
@@ -36,14 +38,30 @@ class Run:
         out: folder for a batch that breaks the loss.
         init: weights to begin from.
         resumed: whether a state will take their place.
+        matching: take what matches of `init` alone.
+
+    Attributes:
+        new: names of tensors that are not in `init`.
     """
 
-    def __init__(self, config: TrainConfig, fabric: Fabric, out: Path, init: Path | None, *, resumed: bool) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        fabric: Fabric,
+        out: Path,
+        init: Path | None,
+        *,
+        resumed: bool,
+        matching: bool = False,
+    ) -> None:
         self.config, self.fabric, self.out = config, fabric, out
+        # a GPU that is asked at every step stands still meanwhile: whether a loss was a number is read now and then
+        self.asks_later = fabric.device.type == "cuda"
+        self._first_bad = torch.full((), -1, device=fabric.device)
         self.task = task_of(config)
         torch.manual_seed(config.seed)
         net = self.task.network(init is None and _begin(config, resumed=resumed))
-        start_weights(net, init)
+        self.new = start_weights(net, init, matching=matching)
         self.layout = memory_layout(net, fabric.device)
         self.net = _with_norms(net.to(memory_format=self.layout), fabric)
         half = precision_of(config, fabric.device) == "bf16-mixed"
@@ -65,19 +83,21 @@ class Run:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def step(self, number: int, share: Share, valid: int) -> dict[str, float]:
-        """One optimizer step from this process' share.
+    def step(self, number: int, share: Share, valid: int, spent: float = 0.0) -> dict[str, Tensor]:
+        """One optimizer step from this process' share. On a GPU it is begun and not waited for.
 
         Args:
             number: of the step, from 0.
             share: its samples.
             valid: samples of all processes' shares.
+            spent: share of the run's time that is used up; 0 where it has none.
 
-        Returns sums over this share's samples: of the loss, its parts, and the error in mm. Raises NonFiniteLossError
-        before anything has changed; the batch is then kept in the run's folder.
+        Returns sums over this share's samples, on the device: of the loss, its parts, and the error in mm. Raises
+        NonFiniteLossError before anything has changed, and keeps the batch in the run's folder; on a GPU that is left
+        to `first_bad` and `fail`.
         """
         torch.manual_seed(self.config.seed * 1_000_003 + number + _RANKS * self.fabric.global_rank)  # stochastic depth
-        batch, mine = self._batch(share)
+        batch, mine = self.batch_of(share)
         sums: dict[str, Tensor] = {}
         parts = batch.chunk(self.config.accumulate)
         self.optimizer.zero_grad(set_to_none=True)
@@ -88,10 +108,10 @@ class Run:
             for name, value in numbers.items():
                 sums[name] = sums.get(name, 0.0) + weight * value
         self._check(sums["loss"], number, batch)
-        self._update(number, batch)
-        return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
+        self._update(number, batch, spent)
+        return sums
 
-    def _batch(self, share: Share) -> tuple[Samples, int]:
+    def batch_of(self, share: Share) -> tuple[Samples, int]:
         """The share on the device; an empty sample of no weight where there is none, since all processes must step."""
         if share.data is None:
             return self.task.nothing(self.fabric.device), 0
@@ -103,8 +123,8 @@ class Run:
         self.fabric.backward(numbers["loss"] * weight)
         return {name: value.detach() for name, value in numbers.items()}
 
-    def _update(self, number: int, batch: Samples) -> None:
-        rate = learning_rate(self.config, number)
+    def _update(self, number: int, batch: Samples, spent: float) -> None:
+        rate = learning_rate(self.config, number, spent)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         if self.config.clip:
@@ -121,13 +141,25 @@ class Run:
             self.average.update(self.net)
 
     def _check(self, value: Tensor | None, number: int, batch: Samples) -> None:
-        if value is None or torch.isfinite(value):
+        if value is None:
             return
+        if self.asks_later:
+            self._first_bad.masked_fill_(~torch.isfinite(value) & (self._first_bad < 0), number)
+        elif not torch.isfinite(value):
+            self.fail(number, batch, value.item())
+
+    def first_bad(self) -> int | None:
+        """Return the first step whose loss was no number, where steps do not look for themselves; this waits."""
+        number = int(self._first_bad) if self.asks_later else -1
+        return None if number < 0 else number
+
+    def fail(self, number: int, batch: Samples, value: float = math.nan) -> NoReturn:
+        """Keep the batch of a step whose loss is no number, and raise NonFiniteLossError."""
         path = self.out / f"bad-step-{number}-of-{self.fabric.global_rank}.safetensors"
         write_tensors(path, batch.tensors())
         raise NonFiniteLossError(
             f"The loss is no longer a number at step {number}",
-            got=value.item(),
+            got=value,
             fix=f"The last checkpoint is unharmed, the batch lies in {path}. Try a lower lr, a longer warmup, or clip.",
         )
 

@@ -14,6 +14,7 @@ from dor3d.model.base import Network
 from dor3d.model.checkpoint import (
     CONFIG,
     WEIGHTS,
+    copy_matching,
     copy_weights,
     read_config,
     read_tensors,
@@ -28,8 +29,10 @@ from dor3d.train.record import run_record
 if TYPE_CHECKING:
     from dor3d.train.run import Run
 
+_EPOCHS: Final = 28  # of a run on one of the benchmarks, by their recipes
 RECORD: Final = "record.json"
 METRICS: Final = "metrics.jsonl"
+_SECONDS: Final = "seconds"  # a state's note
 # what may change between a run and its resumption
 _FREE: Final = {
     *("workers", "threads", "device", "log_every", "checkpoint_every", "validate_every", "validation"),
@@ -68,22 +71,39 @@ class Average:
             torch._foreach_copy_(counters, counted)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """The rate of a step (0 is the first)."""
+def learning_rate(config: TrainConfig, step: int, spent: float = 0.0) -> float:
+    """Return the rate of a step.
+
+    Args:
+        config: of the run.
+        step: 0 is the first.
+        spent: share of the run's time that is used up, in [0, 1]; 0 for a run that may take any. Cosine and line go by
+            time or by steps, whichever is farther; the paper's schedule takes the time for `_EPOCHS` epochs.
+    """
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "paper":
-        return config.lr * warm * 0.2 ** (step * config.batch // config.epoch // 7)
-    if config.total_steps is None or config.schedule == "constant":
+        epochs = int(_EPOCHS * spent) if config.minutes else step * config.batch // config.epoch
+        return config.lr * warm * 0.2 ** (epochs // 7)
+    if config.schedule == "constant":
         return config.lr * warm
-    rest = max(1, config.total_steps - config.warmup)
-    done = min(1.0, max(0.0, (step - config.warmup) / rest))
+    done = spent
+    if config.total_steps is not None:
+        rest = max(1, config.total_steps - config.warmup)
+        done = min(1.0, max(0.0, (step - config.warmup) / rest, spent))
     if config.schedule == "linear":
         return config.lr * warm * (1 - done)
     return config.lr * warm * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done)).item())
 
 
-def save(run: "Run", store: Checkpoints, step: int) -> None:
-    """Write the model and then the state: a run that has its last state is finished, so that comes last."""
+def save(run: "Run", store: Checkpoints, step: int, seconds: float = 0.0) -> None:
+    """Write the model and then the state: a run that has its last state is finished, so that comes last.
+
+    Args:
+        run: that is on its way.
+        store: of its states.
+        step: steps done.
+        seconds: time that they took.
+    """
     net, average = run.net, run.average
     tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
     if average:
@@ -92,7 +112,18 @@ def save(run: "Run", store: Checkpoints, step: int) -> None:
         tensors |= {f"optimizer.{i}.{name}": t for name, t in values.items()}
     precision = json.dumps(run.fabric.strategy.precision.state_dict())  # the scale of fp16's gradients
     write_tensors(store.folder / WEIGHTS, run.weights(), durable=True)
-    store.save(step, tensors, {"config": json.dumps(run.config.to_json()), "precision": precision})
+    notes = {"config": json.dumps(run.config.to_json()), "precision": precision, _SECONDS: repr(seconds)}
+    store.save(step, tensors, notes)
+
+
+def seconds_of(state: State | None) -> float:
+    """Return the time (s) that the steps up to a state took; 0 where it does not say."""
+    return float(state.notes.get(_SECONDS, 0.0)) if state else 0.0
+
+
+def is_over(config: TrainConfig, step: int, seconds: float) -> bool:
+    """Return whether a run has done all its steps or used up its time."""
+    return config.is_finished(step) or 0 < 60 * config.minutes <= seconds
 
 
 def restore(run: "Run", state: State) -> int:
@@ -148,6 +179,7 @@ def open_run(folder: Path, config: TrainConfig, *, resume: bool, processes: int 
 
 
 def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    old = {**json.loads(json.dumps(TrainConfig().to_json())), **old}  # fields that have come since
     changed = sorted(k for k in old.keys() | new.keys() if k not in _FREE and old.get(k) != new.get(k))
     if changed:
         raise InputError(
@@ -176,17 +208,27 @@ def _step_of(line: str) -> float:
         return float("inf")  # a line cut short by a kill
 
 
-def start_weights(net: Network, init: Path | None) -> None:
+def start_weights(net: Network, init: Path | None, *, matching: bool = False) -> list[str]:
     """Load the weights to begin from, if any are given; layers that say more of a crop may be new.
 
     Args:
         net: gets them.
         init: a run folder or a safetensors file. A run folder's weights are averaged ones where the run averages;
             of a state (in its folder `checkpoints`) those that were trained are taken, as they were.
+        matching: take what matches by name and shape, for a network of which a part is new.
 
-    Raises ModelError for weights of another network.
+    Returns:
+        Names of tensors that match nothing and begin anew.
+
+    Raises:
+        ModelError: for weights of another network.
     """
-    if init is not None:
-        path = weights_file(init)
-        tensors, _ = read_tensors(path)
-        copy_weights(net, _part(tensors, "net.") or tensors, path, may_lack=("kind.", "errors."))
+    if init is None:
+        return []
+    path = weights_file(init)
+    tensors, _ = read_tensors(path)
+    tensors = _part(tensors, "net.") or tensors
+    if matching:
+        return copy_matching(net, tensors, path)
+    copy_weights(net, tensors, path, may_lack=("kind.", "errors."))
+    return []

@@ -155,6 +155,7 @@ def train(
     checkpoint_every: Annotated[int | None, arg(metavar="N")] = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     init: Annotated[Path | None, arg(metavar="FILE")] = None,
+    init_matching: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     *,
     changes: tyro.conf.Suppress[dict[str, str] | None] = None,
 ) -> None:
@@ -169,6 +170,7 @@ def train(
         resume: go on where the run in that folder stopped.
         init: weights to start from: a run folder, one of its states (checkpoints/step-*.safetensors: the weights as
             they were trained, where the folder's are averaged), or a safetensors file.
+        init_matching: of --init take what matches by name and shape, such as the backbone of another head's network.
         changes: the recipe's other fields.
     """
     spin_briefly()
@@ -177,7 +179,7 @@ def train(
     given = {"seed": seed, "steps": steps, "checkpoint_every": checkpoint_every}
     fields: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     folder = out or Path("runs") / recipe
-    result = start(recipe, {**(changes or {}), **fields}, folder, resume=resume, init=init)
+    result = start(recipe, {**(changes or {}), **fields}, folder, resume=resume, init=init, init_matching=init_matching)
     if result.first:
         print(f"{folder}: step {result.step}" + ("" if result.finished else ", stopped; go on with --resume"))
 

@@ -23,7 +23,7 @@ softmax over a pair of channels is a sigmoid of their difference).
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,9 @@ from dor3d.model.heads.surface import DepthOrigin, depth_origins
 from dor3d.model.prediction import LocalCurves, Maps, Prediction
 from dor3d.ordinal import Discretisation, decode, variance
 
+Mode = Literal["pooled", "dense"]
+Spacing = Literal["normal", "uniform"]
+CurveLoss = Literal["ordinal", "two-bin", "mixture"]
 _SPREAD_XY = 0.15  # of the range: the standard deviation of the initial survival curves
 _SPREAD_Z = 0.1
 _WEIGHT_SCALE = 0.1  # standard deviation of the initial logits around them, for features of unit size
@@ -56,26 +59,30 @@ class LocalOrdinalOptions:
         monotone: survival curves that fall by construction (a softmax over intervals, summed up).
         shift: add a linear offset to the position, which the curve then refines.
         dor_moves_positions: let the DOR loss teach the position weights too, and not the curves alone.
+        curve_loss: what teaches the curves: `ordinal`, the paper's DOR loss; or, of monotone curves and as rivals to
+            it, `two-bin`, the cross entropy to the two nearest thresholds (distribution focal loss: Li et al.,
+            "Generalized focal loss", NeurIPS 2020), or `mixture`, the likelihood of a mixture of Laplace distributions
+            about the thresholds with a learnt scale (Lu et al., "RTMO", CVPR 2024).
 
     Raises ModelError for values that make no head.
     """
 
-    mode: Literal["pooled", "dense"] = "pooled"
+    mode: Mode = "pooled"
     xy_bins: int = 32
     z_bins: int = 48
     reach: float = 0.5
-    spacing: Literal["normal", "uniform"] = "normal"
+    spacing: Spacing = "normal"
     levels: int = 6
     monotone: bool = False
     shift: bool = False
     dor_moves_positions: bool = False
+    curve_loss: CurveLoss = "ordinal"
 
     def __post_init__(self) -> None:
-        for name, expected in (("mode", ("pooled", "dense")), ("spacing", ("normal", "uniform"))):
-            if getattr(self, name) not in expected:
-                raise ModelError(
-                    f"Unknown local_ordinal.{name}", got=getattr(self, name), expected=" or ".join(expected)
-                )
+        for name, choices in (("mode", Mode), ("spacing", Spacing), ("curve_loss", CurveLoss)):
+            if getattr(self, name) not in get_args(choices):
+                expected = " or ".join(get_args(choices))
+                raise ModelError(f"Unknown local_ordinal.{name}", got=getattr(self, name), expected=expected)
         for name in ("xy_bins", "z_bins", "levels"):
             if getattr(self, name) < 1:
                 raise ModelError(f"local_ordinal.{name} must be at least 1", got=getattr(self, name))
@@ -83,6 +90,9 @@ class LocalOrdinalOptions:
             raise ModelError("local_ordinal.reach is a share of the crop's side", got=self.reach, expected="in (0, 1]")
         if self.shift and self.mode == "dense":
             raise ModelError("local_ordinal.shift belongs to the pooled mode", fix="Leave one of the two out.")
+        if self.curve_loss != "ordinal" and not self.monotone:
+            fix = "Add local_ordinal.monotone true."
+            raise ModelError(f"local_ordinal.curve_loss {self.curve_loss} needs monotone curves", fix=fix)
 
     def discretisations(self, size: int, depth_mm: float) -> tuple[Discretisation, Discretisation]:
         """Return those of x and y (px), and of z (mm); 0 of a relative coordinate is the middle of each."""
@@ -129,6 +139,7 @@ class LocalOrdinalHead(nn.Module):
         self.curves_xy = nn.Conv2d(channels, 2 * joints * plane.k, 1)
         self.curves_z = nn.Conv2d(channels, joints * depth.k, 1)
         self.shift = nn.Conv2d(channels, 3 * joints, 1) if options.shift else None
+        self.log_scales = nn.Parameter(torch.zeros(3, joints)) if options.curve_loss == "mixture" else None
         self.register_buffer("positions", anchor_places(size, grid, 1), persistent=False)  # [2, n]
         self._start(self.curves_xy, plane, _SPREAD_XY)
         self._start(self.curves_z, depth, _SPREAD_Z)
@@ -142,6 +153,7 @@ class LocalOrdinalHead(nn.Module):
         plane, depth = (weights.to(flat.dtype) @ flat for weights in (plane_weights, depth_weights))  # [B, A, C]
         log_odds_xy = _each_joint(self.curves_xy, plane, (2, a, self.codec_xy.k))  # [B, A, 2, K]
         log_odds_z = _each_joint(self.curves_z, depth, (1, a, self.codec_z.k))[:, :, 0]
+        logits = (log_odds_xy[:, :, 0, None], log_odds_xy[:, :, 1, None], log_odds_z[:, :, None])
         log_odds_xy, log_odds_z = self._survival(log_odds_xy), self._survival(log_odds_z)
         # sums over cells, not products of matrices: under autocast and in runtimes those lose bits
         origin = (plane_weights[:, :, None] * self.positions).sum(-1)  # [B, A, 2]
@@ -162,15 +174,16 @@ class LocalOrdinalHead(nn.Module):
         return Prediction(
             torch.cat([xy, z[..., None]], -1),
             (spread + _LEAST_VARIANCE).sqrt(),
-            local=LocalCurves(log_odds, origins, (None, None, None), self._codecs(), self.options.dor_moves_positions),
+            local=self._curves(log_odds, origins, (None, None, None), logits),
         )
 
     def _dense(self, maps: Maps) -> Prediction:
         a, flat, plane_weights, depth_weights, surface = self._read(maps)
         b, n = flat.shape[:2]
         weights = torch.stack([plane_weights, plane_weights, depth_weights], -1)  # [B, A, n, 3]
-        log_odds_xy = self._survival(_each_cell(self.curves_xy, flat).view(b, n, 2, a, -1).permute(0, 3, 1, 2, 4))
-        log_odds_z = self._survival(_each_cell(self.curves_z, flat).view(b, n, a, -1).transpose(1, 2))
+        logits_xy = _each_cell(self.curves_xy, flat).view(b, n, 2, a, -1).permute(0, 3, 1, 2, 4)
+        logits_z = _each_cell(self.curves_z, flat).view(b, n, a, -1).transpose(1, 2)
+        log_odds_xy, log_odds_z = self._survival(logits_xy), self._survival(logits_z)
         prob_xy, prob_z = log_odds_xy.sigmoid(), log_odds_z.sigmoid()
         each_xy = decode(prob_xy, self.codec_xy) - self.codec_xy.extent / 2 + self.positions.T
         middle = weights.new_full((1, n), self.depth_mm / 2) if surface is None else surface
@@ -181,13 +194,20 @@ class LocalOrdinalHead(nn.Module):
         spread = (weights * (within + (each - points[:, :, None]).square())).sum(2)
         taught = weights if self.options.dor_moves_positions else weights.detach()
         origins = (self.positions[0, None, None], self.positions[1, None, None], middle[:, None])
-        curves = LocalCurves(
+        curves = self._curves(
             (log_odds_xy[..., 0, :], log_odds_xy[..., 1, :], log_odds_z),
             origins,
             (taught[..., 0], taught[..., 1], taught[..., 2]),
-            self._codecs(),
+            (logits_xy[..., 0, :], logits_xy[..., 1, :], logits_z),
         )
         return Prediction(points, (spread + _LEAST_VARIANCE).sqrt(), local=curves)
+
+    def cell_answers(self, maps: Maps) -> Float[Tensor, "b 2 a n"]:
+        """Return where each cell by itself says that each joint lies in the plane (px)."""
+        flat = maps.z.flatten(2).transpose(1, 2)
+        log_odds = _each_cell(self.curves_xy, flat).unflatten(2, (2, self.joints, -1)).permute(0, 2, 3, 1, 4)
+        each = decode(self._survival(log_odds).sigmoid(), self.codec_xy) - self.codec_xy.extent / 2
+        return each + self.positions[:, None]
 
     def _read(self, maps: Maps) -> tuple[int, Tensor, Tensor, Tensor, Tensor | None]:
         """Joints A, features [B, n, C], weights of the plane and the depth [B, A, n], surface depths [B, n]."""
@@ -199,8 +219,24 @@ class LocalOrdinalHead(nn.Module):
     def _survival(self, logits: Tensor) -> Tensor:
         return survival_log_odds(logits.float(), 0.0) if self.options.monotone else logits.float()
 
-    def _codecs(self) -> tuple[AxisCodec, AxisCodec, AxisCodec]:
-        return self.codec_xy, self.codec_xy, self.codec_z
+    def _curves(
+        self,
+        log_odds: tuple[Tensor, ...],
+        origins: tuple[Tensor, ...],
+        weights: tuple[Tensor | None, ...],
+        logits: tuple[Tensor, ...],
+    ) -> LocalCurves:
+        """What a loss supervises."""
+        options = self.options
+        return LocalCurves(
+            log_odds,
+            origins,
+            weights,
+            (self.codec_xy, self.codec_xy, self.codec_z),
+            options.dor_moves_positions,
+            logits if options.curve_loss != "ordinal" else (),
+            None if self.log_scales is None else self.log_scales.exp(),
+        )
 
     def outputs(self) -> list[nn.Module]:
         """Return the layers that answer: an optimizer of hidden matrices leaves them alone."""

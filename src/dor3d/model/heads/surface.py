@@ -1,21 +1,13 @@
 """The depth that a head's answers start from: the middle of the cube, or the surface that each cell sees."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from dor3d.errors import ModelError
-
 DepthOrigin = Literal["cube", "surface", "surface-filled"]
 _EMPTY = 0.99  # crop values from here on are the far face: no reading, or nothing within the cube
-
-
-def check_depth_origin(origin: str) -> None:
-    """Raise ModelError for an unknown origin."""
-    if origin not in get_args(DepthOrigin):
-        raise ModelError("Unknown depth_origin", got=origin, expected=" or ".join(get_args(DepthOrigin)))
 
 
 def depth_origins(
