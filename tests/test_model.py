@@ -148,13 +148,30 @@ def test_uv_maps_follow_the_paper() -> None:
 def test_relief_shows_slopes_and_slices() -> None:
     """A plane that falls to the right by 0.02 a pixel: its slope everywhere, none down; every slice crosses 0 once."""
     crop = (torch.arange(65) - 32).float().mul(0.02).expand(1, 1, 65, 65)
-    maps = Relief()(crop)
-    assert maps.shape == (1, Relief.channels, 65, 65)
+    both = Relief()(crop)
+    assert both.shape == (1, 1 + Relief.channels, 65, 65)
+    torch.testing.assert_close(both[:, :1], crop)
+    maps = both[:, 1:]
     torch.testing.assert_close(maps[0, 0, :, 1:-1], torch.full((65, 63), 0.4))
     torch.testing.assert_close(maps[0, 1], torch.zeros(65, 65), atol=1e-5, rtol=0)
     assert maps.abs().max() <= 1
     zeros = maps[0, 2:, 0].abs().argmin(-1)
     assert zeros.tolist() == [2, 12, 22, 32, 42, 52, 62]  # -0.6, -0.4, ... 0.6
+
+
+def test_relief_is_the_same_in_training_and_after_it() -> None:
+    """One convolution in training, in the network's memory format; step by step after it. In float32 always."""
+    torch.manual_seed(0)
+    crop = torch.rand(2, 1, 32, 32) * 2 - 1
+    given = torch.cat([crop, uv_maps(crop)], 1)
+    relief = Relief(3).to(memory_format=torch.channels_last)
+    trained, later = relief(given), relief.eval()(given)
+    torch.testing.assert_close(trained, later, atol=1e-5, rtol=0)
+    assert trained.is_contiguous(memory_format=torch.channels_last)
+    assert Relief(3)(given).is_contiguous()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(relief(given), later)
+        assert torch.equal(relief.train()(given), trained)
 
 
 def test_an_offset_head_needs_three_strides() -> None:

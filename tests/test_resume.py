@@ -20,7 +20,7 @@ from dor3d.train.state import METRICS, start_weights
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"ema": 0.0, "schedule": "paper", "clip": 1.0}, {"optimizer": "muon"}],
+    [{}, {"ema": 0.0, "schedule": "paper", "clip": 1.0}, {"optimizer": "muon", "precision": "bf16"}],
     ids=["average", "plain", "muon"],
 )
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, changes: dict[str, object]) -> None:

@@ -1,9 +1,12 @@
 """The loop: it learns, it resumes exactly, it stops cleanly; recipes and their overrides."""
 
+import ctypes
 import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,14 +21,15 @@ from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.train.checkpoints import Checkpoints
 from dor3d.train.config import TrainConfig
+from dor3d.train.fabric import make_fabric
 from dor3d.train.loop import TrainResult, train
 from dor3d.train.losses import hand_loss
 from dor3d.train.measure import validate
 from dor3d.train.optimizer import make_optimizer, matrices, orthogonalised
 from dor3d.train.pose import PoseTask
-from dor3d.train.run import NonFiniteLossError, memory_layout
+from dor3d.train.run import NonFiniteLossError, Run, memory_layout
 from dor3d.train.state import METRICS, learning_rate
-from dor3d.train.stream import Order, Sources, shares
+from dor3d.train.stream import Order, Share, Sources, shares
 
 SIZE = 64
 
@@ -327,9 +331,68 @@ def test_learning_rates() -> None:
     assert learning_rate(paper, 140) == pytest.approx(0.04)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_half_precision_leaves_inputs_and_grouped_convolutions_as_they_are(tmp_path: Path, optimizer: str) -> None:
+    config = tiny(precision="bf16", optimizer=optimizer)
+    run_ = Run(config, make_fabric(config), tmp_path, None, resumed=False)
+    seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
+    for module in run_.net.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            kind = "grouped" if module.groups > 1 else "dense"
+            module.register_forward_hook(lambda _, i, o, kind=kind: seen.update({kind: (i[0].dtype, o.dtype)}))
+    run_.net.register_forward_pre_hook(lambda _, i: seen.update(crop=(i[0].dtype, i[0].dtype)))
+    torch.manual_seed(0)
+    plain = HandNet(config.model)
+    assert list(run_.net.state_dict()) == list(plain.state_dict())  # the same names, in the same order
+    before = {name: t.clone() for name, t in run_.net.state_dict().items()}
+    assert all(torch.equal(t, before[name]) for name, t in plain.state_dict().items())
+    run_.step(0, Share(Balls(0).batch(0, range(4)), 4), 4)
+    half = torch.bfloat16
+    assert seen["crop"][0] == torch.float32
+    assert seen["grouped"][1] == torch.float32
+    assert seen["dense"][1] == half
+    changed = [name for name, p in run_.net.named_parameters() if not torch.equal(p, before[name])]
+    assert any(before[name].ndim == 4 and before[name].shape[1] == 1 for name in changed)  # grouped ones learn, too
+    assert all(t.dtype != half for t in run_.net.state_dict().values())
+
+
+def test_muon_iterates_in_half_precision_where_it_is_told_to() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(48, 96)
+    half = orthogonalised(matrix, torch.bfloat16)
+    assert half.dtype == torch.float32
+    values = torch.linalg.svdvals(half)
+    assert values.min() > 0.6 and values.max() < 1.25
+    assert not torch.equal(half, orthogonalised(matrix))
+
+
 def test_a_schedule_that_falls_to_zero_needs_an_end() -> None:
     with pytest.raises(InputError, match=r"Schedule linear falls to zero at the run's end, and there is none"):
         tiny(samples=0, steps=0, schedule="linear")
     assert tiny(samples=0, steps=0, schedule="paper").total_steps is None
     assert tiny(samples=0, steps=5).total_steps == 5
     assert tiny(samples=0, steps=0, epochs=3).total_steps is None  # until the data says how many
+
+
+def test_a_cpus_training_keeps_the_memory_that_it_frees() -> None:
+    """In a process of its own, which stays so: tensors that are made again and again meet no new pages."""
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("another C library than glibc")
+    code = """
+import resource, torch
+from dor3d.train.cpu import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(20_000_000)  # 80 MB: 19,531 pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+keep_freed_memory()
+faults()
+print(given_back, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    given_back, kept = (int(word) for word in done.stdout.split())
+    assert kept < given_back / 10

@@ -197,8 +197,9 @@ class HandNet(Network):
     def __init__(self, config: ModelConfig, pretrained: bool | Path = False) -> None:
         super().__init__()
         self.config = config
-        self.relief = Relief() if config.relief else None
-        channels = 1 + 2 * config.uv_maps + (Relief.channels if config.relief else 0)
+        channels = 1 + 2 * config.uv_maps
+        self.relief = Relief(channels) if config.relief else None
+        channels += Relief.channels if config.relief else 0
         self.trunk = Trunk(config.backbone, config.size, channels, pretrained, config.drop_path)
         self.two_maps = self.trunk.two_maps and config.features == "xy_z" and not config.on_neck
         self.neck: Neck | None = None
@@ -245,12 +246,8 @@ class HandNet(Network):
         return Maps(xy if self.two_maps else z, z, crop), z
 
     def _channels(self, crop: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c s s"]:
-        channels = [crop]
-        if self.config.uv_maps:
-            channels.append(uv_maps(crop))
-        if self.relief is not None:
-            channels.append(self.relief(crop))
-        return torch.cat(channels, 1)
+        x = torch.cat([crop, uv_maps(crop)], 1) if self.config.uv_maps else crop
+        return x if self.relief is None else self.relief(x)
 
     def folded(self) -> "HandNet":
         """A copy in eval mode for inference: pairs and parallel branches merged, the same outputs."""

@@ -62,7 +62,8 @@ class TrainConfig:
         workers: processes that make samples; 0: none.
         threads: torch's threads; 0: torch's choice.
         device: `auto`, `cpu` or `cuda`.
-        precision: `32`, `bf16` or `fp16`; `auto`: bf16 on a GPU.
+        precision: `32`, `bf16` or `fp16`; `auto`: bf16 on a GPU, 32 on a CPU, where bf16 pays if the processor
+            multiplies in it.
         compile: let torch compile the network, which pays in long runs on a GPU.
         freeze_norms: keep batch norms' statistics as they begin.
         keep: how many of the last states stay on the disk.

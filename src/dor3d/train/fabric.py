@@ -5,12 +5,21 @@ from typing import Any, Final
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.precision.amp import MixedPrecision
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from dor3d.errors import InputError
 from dor3d.train.config import TrainConfig
 
 _PRECISIONS: Final = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class _Mixed(MixedPrecision):
+    """Autocast of what a network computes, and not of what it is given: half precision rounds depths by half a mm."""
+
+    def convert_input(self, data: Any) -> Any:
+        """Return it as it is."""
+        return data
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -23,13 +32,9 @@ def make_fabric(config: TrainConfig) -> Fabric:
     strategy: Any = "auto"
     if here * nodes > 1:
         strategy = DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo")
-    fabric = Fabric(
-        accelerator=device.type,
-        strategy=strategy,
-        devices=here,
-        num_nodes=nodes,
-        precision=precision_of(config, device),  # pyright: ignore[reportArgumentType]
-    )
+    precision: Any = precision_of(config, device)
+    mixed: Any = [] if precision == "32-true" else [_Mixed(precision, device.type)]
+    fabric = Fabric(accelerator=device.type, strategy=strategy, devices=here, num_nodes=nodes, plugins=mixed)
     fabric.launch()
     return fabric
 

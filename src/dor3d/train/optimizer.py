@@ -3,7 +3,7 @@
 Source of Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. A matrix's momentum is
 replaced by the nearest matrix with equal singular values, by five Newton-Schulz steps. torch's own `Muon` takes
 two-dimensional parameters only and iterates in bfloat16, which CPUs without that type emulate; here convolutions count
-as matrices too, and it is float32.
+as matrices too, and it iterates in bfloat16 only where the run computes in it.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,13 +22,19 @@ _ROUNDS: Final = 5
 _SMALLEST: Final = 16  # a matrix with fewer rows or columns has little to orthogonalise
 
 
-def make_optimizer(net: Network, config: TrainConfig) -> torch.optim.AdamW:
-    """The optimizer that a config names; groups carry `scale`, their learning rate's ratio to the config's."""
+def make_optimizer(net: Network, config: TrainConfig, iterate_in: torch.dtype = torch.float32) -> torch.optim.AdamW:
+    """The optimizer that a config names; groups carry `scale`, their learning rate's ratio to the config's.
+
+    Args:
+        net: whose parameters it steps.
+        config: of the run.
+        iterate_in: the type of Muon's Newton-Schulz steps.
+    """
     if config.optimizer == "adamw":
         return torch.optim.AdamW(_groups(net, config, {}), lr=config.lr, fused=True)
     answers = {id(p) for layer in net.outputs() for p in layer.parameters()}
     hidden = {id(p): axis for p, axis in matrices(net) if id(p) not in answers}
-    return Muon(_groups(net, config, hidden), lr=config.lr, fused=True)
+    return Muon(_groups(net, config, hidden), lr=config.lr, fused=True, iterate_in=iterate_in)
 
 
 def matrices(module: nn.Module) -> list[tuple[nn.Parameter, int]]:
@@ -67,8 +73,9 @@ def _groups(net: nn.Module, config: TrainConfig, hidden: Mapping[int, int]) -> l
 class Muon(torch.optim.AdamW):
     """AdamW, but for the groups that name an axis of `outputs`, which take orthogonalised momentum."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, iterate_in: torch.dtype = torch.float32, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.iterate_in = iterate_in
         # fused AdamW unscales half precision's gradients, and passes over infinite ones, itself: for its own groups
         # alone. So the scaler does it, for all.
         self._step_supports_amp_scaling = False
@@ -97,19 +104,19 @@ class Muon(torch.optim.AdamW):
         update = grad.add(state["momentum"], alpha=_MOMENTUM).movedim(outputs, 0)  # Nesterov's
         matrix = update.flatten(1)
         rows, columns = matrix.shape
-        direction = orthogonalised(matrix).view(update.shape).movedim(0, outputs)
+        direction = orthogonalised(matrix, self.iterate_in).view(update.shape).movedim(0, outputs)
         weight.mul_(1 - lr * weight_decay)
         weight.add_(direction, alpha=-lr * max(1.0, rows / columns) ** 0.5)
 
 
-def orthogonalised(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
-    """About the nearest matrix whose singular values are all one (they end between 0.7 and 1.2)."""
+def orthogonalised(matrix: Float[Tensor, "m n"], iterate_in: torch.dtype = torch.float32) -> Float[Tensor, "m n"]:
+    """About the nearest matrix whose singular values are all one (they end between 0.7 and 1.2), in float32."""
     a, b, c = _NEWTON_SCHULZ
-    x = matrix.float() / (matrix.float().norm() + 1e-7)
+    x = (matrix.float() / (matrix.float().norm() + 1e-7)).to(iterate_in)
     wide = len(x) > x.shape[1]
     if wide:
         x = x.T
     for _ in range(_ROUNDS):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if wide else x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if wide else x).float()

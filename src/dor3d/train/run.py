@@ -15,6 +15,8 @@ from dor3d.errors import Dor3dError
 from dor3d.model.base import Network
 from dor3d.model.checkpoint import write_tensors
 from dor3d.train.config import TrainConfig
+from dor3d.train.cpu import grouped_in_float32
+from dor3d.train.fabric import precision_of
 from dor3d.train.locating import LocateTask
 from dor3d.train.optimizer import make_optimizer
 from dor3d.train.pose import PoseTask
@@ -62,8 +64,11 @@ class Run:
         self.new = start_weights(net, init, matching=matching)
         self.layout = memory_layout(net, fabric.device)
         self.net = _with_norms(net.to(memory_format=self.layout), fabric)
+        half = precision_of(config, fabric.device) == "bf16-mixed"
+        if half and fabric.device.type == "cpu":
+            grouped_in_float32(self.net)
         self.average = Average(self.net, config.ema) if config.ema else None
-        self.optimizer = make_optimizer(self.net, config)
+        self.optimizer = make_optimizer(self.net, config, torch.bfloat16 if half else torch.float32)
         ready = torch.compile(self.net) if config.compile else self.net
         self.module, self.stepper = fabric.setup(ready, self.optimizer)  # pyright: ignore[reportArgumentType]
         if self.average:
