@@ -32,7 +32,7 @@ def test_variants_differ_from_the_base_in_their_own_fields_alone(variant: str, t
     model, other = config.model.to_json(), base.model.to_json()
     changed = {key for key in model if model[key] != other[key]}
     changed |= {key for key, value in config.to_json().items() if key != "model" and value != base.to_json()[key]}
-    assert changed == set(VARIANTS[variant])
+    assert changed == {name.partition(".")[0] for name in VARIANTS[variant]}
 
 
 def test_the_base_is_the_papers_network(tmp_path: Path) -> None:

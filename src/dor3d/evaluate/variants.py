@@ -21,13 +21,9 @@ BASE: Final[dict[str, Any]] = {
     "loss": "balanced",
 }
 
-_OFFSET: Final[dict[str, Any]] = {"head": "offset", "depth_origin": "surface", "loss": "metric"}
-_LOCAL: Final[dict[str, Any]] = {
-    "head": "local-ordinal",
-    "labels": "exact",
-    "depth_origin": "surface",
-    "loss": "metric",
-}
+_OFFSET: Final[dict[str, Any]] = {"head": "offset", "depth_origin": "surface"}
+_CURVES: Final[dict[str, Any]] = {"head": "local-ordinal", "labels": "exact", "depth_origin": "surface"}
+_LOCAL: Final[dict[str, Any]] = {**_CURVES, "loss": "metric"}
 _MONOTONE: Final[dict[str, Any]] = {"local_ordinal.monotone": True}
 # every cell answers: as many thresholds as memory allows
 _FEWER: Final[dict[str, Any]] = {"local_ordinal.xy_bins": 20, "local_ordinal.z_bins": 24}
@@ -53,9 +49,9 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "neck": {"level": "neck", "positions": "learned"},
     # controls of the local ordinal head: offsets with the same reference for depths, and with the same loss
     "offset-metric": {"head": "offset", "loss": "metric"},
-    "offset-surface": {**_OFFSET, "loss": "balanced"},
-    "offset-surface-metric": _OFFSET,
-    "local-balanced": {**_LOCAL, "loss": "balanced"},
+    "offset-surface": _OFFSET,
+    "offset-surface-metric": {**_OFFSET, "loss": "metric"},
+    "local-balanced": _CURVES,
     "local": _LOCAL,
     # each ingredient of it alone
     "local-no-dor": {**_LOCAL, "ordinal_weight": 0.0},
