@@ -170,6 +170,8 @@ def test_the_dor_loss_moves_positions_where_asked_alone(mode: str) -> None:
 
 def test_perfect_curves_have_a_joint_and_next_to_no_sigma() -> None:
     head, read = made(), maps()
+    torch.nn.init.zeros_(head.weights.weight)
+    head.weights.weight.data[:, 0] = 100.0  # one cell alone counts
     prediction = head(read)
     assert prediction.local is not None
     axes = zip(prediction.local.origins, prediction.local.codecs, strict=True)
@@ -186,6 +188,22 @@ def test_perfect_curves_have_a_joint_and_next_to_no_sigma() -> None:
     torch.testing.assert_close(again.points, target, atol=1e-2, rtol=0)
     widest = torch.tensor([codec.widths.min().item() for codec in prediction.local.codecs])
     assert (again.sigma < widest).all()
+
+
+def test_sigma_counts_how_far_positions_are_apart() -> None:
+    """Two columns of cells, 8 px apart, that count the same: a quarter of 16 px squared is added to the curve's."""
+    head = made(depth_origin="cube")
+    torch.nn.init.zeros_(head.weights.weight)
+    torch.nn.init.zeros_(head.curves_xy.weight)
+    head.weights.weight.data[:, 0] = 50.0
+    features = torch.zeros(1, CHANNELS, GRID, GRID)
+    features[0, 0, 1, 1] = 1.0
+    crop = torch.zeros(1, 1, SIZE, SIZE)
+    one = head(Maps(features, features, crop)).sigma
+    features[0, 0, 1, 2] = 1.0
+    two = head(Maps(features, features, crop)).sigma
+    torch.testing.assert_close((two**2 - one**2)[0, :, 0], torch.full((JOINTS,), 4.0), atol=1e-2, rtol=0)
+    torch.testing.assert_close(two[0, :, 1], one[0, :, 1], atol=1e-3, rtol=0)
 
 
 def test_a_shift_moves_the_position_that_the_curve_refines() -> None:

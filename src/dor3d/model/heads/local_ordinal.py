@@ -15,7 +15,9 @@ Cells are weighted per joint by a softmax w_p over the map, one for the plane an
 - `dense`: joint = sum_p w_p (x_p + sum_k Delta_k (P_pk - 1/2)), and every cell is taught by its own labels, as much as
   it counts.
 
-Sigma is the standard deviation that the ordinal curves describe; `dense` adds the spread between cells.
+Sigma is the root of two variances added: that of the ordinal curves, and that between positions. In `dense` the latter
+is of the cells' answers; in `pooled` a quarter of that of the weighted positions themselves, which is all that is left
+once evidence is pooled (a quarter ranks errors best on held-out samples, docs/log.md).
 
 Departures from the paper: relative thresholds, learned position weights, exact labels, one channel a threshold (a
 softmax over a pair of channels is a sigmoid of their difference).
@@ -44,6 +46,7 @@ _SPREAD_XY = 0.15  # of the range: the standard deviation of the initial surviva
 _SPREAD_Z = 0.1
 _WEIGHT_SCALE = 0.1  # standard deviation of the initial logits around them, for features of unit size
 _LEAST_VARIANCE = 1e-6
+_POSITIONS_SHARE = 0.25  # of the variance of the weighted positions in that of a pooled joint
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,10 @@ class LocalOrdinalHead(nn.Module):
         logits = (log_odds_xy[:, :, 0, None], log_odds_xy[:, :, 1, None], log_odds_z[:, :, None])
         log_odds_xy, log_odds_z = self._survival(log_odds_xy), self._survival(log_odds_z)
         # sums over cells, not products of matrices: under autocast and in runtimes those lose bits
-        origin = (plane_weights[:, :, None] * self.positions).sum(-1)  # [B, A, 2]
+        origin, apart = _moments(plane_weights[:, :, None], self.positions)  # [B, A, 2]
         if surface is None:
-            depth_origin = origin.new_full(origin.shape[:2], self.depth_mm / 2)
-        else:
-            depth_origin = (depth_weights * surface[:, None]).sum(-1)
+            surface = origin.new_full((1, 1), self.depth_mm / 2)
+        depth_origin, depth_apart = _moments(depth_weights, surface[:, None])
         if self.shift is not None:
             shift = _each_joint(self.shift, torch.stack([plane, plane, depth], 2), (3, a, 1))[..., 0].float()
             origin = origin + shift[..., :2] * self.cell
@@ -169,6 +171,7 @@ class LocalOrdinalHead(nn.Module):
         xy = origin + decode(prob_xy, self.codec_xy) - self.codec_xy.extent / 2
         z = depth_origin + decode(prob_z, self.codec_z) - self.codec_z.extent / 2
         spread = torch.cat([variance(prob_xy, self.codec_xy), variance(prob_z, self.codec_z)[..., None]], -1)
+        spread = spread + _POSITIONS_SHARE * torch.cat([apart, depth_apart[..., None]], -1)
         log_odds = (log_odds_xy[:, :, 0, None], log_odds_xy[:, :, 1, None], log_odds_z[:, :, None])
         origins = (origin[..., 0, None], origin[..., 1, None], depth_origin[..., None])
         return Prediction(
@@ -253,6 +256,12 @@ class LocalOrdinalHead(nn.Module):
         prior = _prior(disc, spread * disc.extent, monotone=self.options.monotone)
         if conv.bias is not None:
             conv.bias.copy_(prior.repeat(conv.out_channels // disc.k))
+
+
+def _moments(weights: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of positions over the last axis, along which the weights add up to 1."""
+    mean = (weights * positions).sum(-1)
+    return mean, (weights * (positions - mean[..., None]).square()).sum(-1)
 
 
 def _each_joint(conv: nn.Conv2d, features: Tensor, shape: tuple[int, int, int]) -> Tensor:
