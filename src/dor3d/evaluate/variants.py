@@ -202,7 +202,6 @@ TABLES: Final[dict[TableName, Table]] = {
         (
             Row("offsets", "offset-surface-metric"),
             Row("local ordinal curves", "local", "offset-surface-metric"),
-            Row("local ordinal curves without the DOR loss", "local-no-dor", "offset-surface-metric"),
         ),
         (*_ERRORS, *_HONESTY),
     ),

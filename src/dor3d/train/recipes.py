@@ -34,7 +34,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
         "ema": 0.0,
     },
     "best": {
-        "head": "offset",
+        "head": "local-ordinal",
         "labels": "exact",
         "relief": True,
         "loss": "metric",
@@ -66,7 +66,7 @@ def get_recipe(name: str) -> TrainConfig:
 def synth_compact() -> TrainConfig:
     """The small network on the synthetic stream, fit for a CPU. All of it our choice."""
     return TrainConfig(
-        model=ModelConfig(backbone="compact", size=96, cube_mm=(280.0, 300.0), head="offset", relief=True),
+        model=ModelConfig(backbone="compact", size=96, cube_mm=(280.0, 300.0), head="local-ordinal", relief=True),
         data={"kind": "synthetic"},
         samples=1_000_000,
         batch=64,
@@ -87,7 +87,7 @@ def synth_wide() -> TrainConfig:
     """
     config = synth_compact()
     data = {"kind": "synthetic", "scenes": "wide", "hand": 2, "left": 0.15, "empty": 0.15, "upright": 0.75}
-    model = dataclasses.replace(config.model, head="local-ordinal", kinds=True, errors=True, upright=True)
+    model = dataclasses.replace(config.model, kinds=True, errors=True, upright=True)
     return dataclasses.replace(config, model=model, data=data)
 
 
