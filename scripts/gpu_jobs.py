@@ -220,7 +220,7 @@ def _train(job: Job, training: Training, seconds: float) -> bool:
             kept = time.monotonic()
 
     run = job.work / training.name
-    result = train(config, make_sources(config), run, init=args.init, on_log=keep)
+    result = train(config, make_sources(config), run, init=args.init, init_matching=args.init is not None, on_log=keep)
     keep(result.step, read_tensors(run / "model.safetensors")[0], every=0.0)
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     speeds = sorted(line["samples_per_s"] for line in metrics)

@@ -144,10 +144,13 @@ def test_dry_run_of_compact(tmp_path: Path) -> None:
     told = dry_run(tmp_path, "compact", "--workers", "1", "--set", "lr=1e-4")
     assert "clear" in told and "hard" in told and "tracked" not in told
     (found,) = json.loads((tmp_path / "results.json").read_text()).values()
-    assert found["sets"]["clear"]["frames"] == 4 and found["sets"]["clear"]["mean_mm"] < 40  # it began from what ships
+    assert found["sets"]["clear"]["frames"] == 4 and found["sets"]["clear"]["mean_mm"] < 100
     config = TrainConfig.from_json(json.loads((tmp_path / "compact" / "config.json").read_text()))
     assert config.lr == 1e-4 and config.minutes > 0
-    assert load_model(tmp_path / "compact").config == config.model
+    net, shipped = load_model(tmp_path / "compact"), load_model(ROOT / "checkpoints" / "compact")
+    assert net.config == config.model
+    trunks = [torch.cat([p.flatten() for p in of.trunk.parameters()]) for of in (net, shipped)]
+    assert torch.nn.functional.cosine_similarity(*trunks, dim=0) > 0.95  # it began from what ships
 
 
 @pytest.mark.slow
