@@ -1,21 +1,14 @@
 """The depth that a head's answers start from: the middle of the cube, or the surface that each cell sees."""
 
-from typing import Literal, get_args
+from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from dor3d.errors import ModelError
-
 DepthOrigin = Literal["cube", "surface", "surface-filled"]
-_EMPTY = 0.99  # crop values from here on are the far face: no reading, or nothing within the cube
-
-
-def check_depth_origin(origin: str) -> None:
-    """Raise ModelError for an unknown origin."""
-    if origin not in get_args(DepthOrigin):
-        raise ModelError("Unknown depth_origin", got=origin, expected=" or ".join(get_args(DepthOrigin)))
+_FACE = 0.99  # crop values beyond it, to either side, are a face of the cube: no reading, or nothing within it
 
 
 def depth_origins(
@@ -23,20 +16,26 @@ def depth_origins(
 ) -> Float[Tensor, "b n"] | None:
     """Return the depth that each cell's answers start from.
 
+    What lies nearer than the cube (an arm before the camera) is clamped to its near face, and is no more the hand's
+    surface than what lies behind the cube: neither counts.
+
     Args:
         crop: the network's input, normalised depth in [-1, 1].
         grid: cells along each side of the map.
         depth_mm: the cube's depth D.
-        origin: `cube`, its middle for all cells; `surface`, the nearest reading of each cell, and the middle of the
-            cube where a cell sees nothing; `surface-filled`, the mean of the cells that see something in its place.
+        origin: `cube`, its middle for all cells; `surface`, the nearest reading within the cube of each cell, and the
+            middle of the cube where a cell sees nothing; `surface-filled`, the mean of the cells that see something in
+            its place.
 
     Returns:
         Depth within the cube (mm, 0 is the near face), cells row by row; None for `cube`.
     """
     if origin == "cube":
         return None
-    near = -F.max_pool2d(-crop.float(), crop.shape[-1] // grid).flatten(1)
-    has_surface = (near < _EMPTY).float()
+    crop = crop.float()
+    inside = torch.where(crop > -_FACE, crop, torch.ones_like(crop))
+    near = -F.max_pool2d(-inside, crop.shape[-1] // grid).flatten(1)
+    has_surface = (near < _FACE).float()
     if origin == "surface":
         filled = near * has_surface
     else:
