@@ -380,7 +380,7 @@ def test_a_cpus_training_keeps_the_memory_that_it_frees() -> None:
         pytest.skip("another C library than glibc")
     code = """
 import resource, torch
-from dor3d.train.cpu import keep_freed_memory
+from dor3d.train.cpu import keep_freed_memory, own_threads
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -396,3 +396,13 @@ print(given_back, faults())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     given_back, kept = (int(word) for word in done.stdout.split())
     assert kept < given_back / 10
+
+
+def test_a_core_is_left_to_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    cpu = torch.device("cpu")
+    assert [own_threads(cpu, workers) for workers in (0, 1, 3, 8, 20)] == [8, 7, 5, 1, 1]
+    assert own_threads(torch.device("cuda"), 3) == 8
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)  # OMP_NUM_THREADS, say
+    assert own_threads(cpu, 1) == 2

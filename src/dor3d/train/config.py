@@ -60,7 +60,7 @@ class TrainConfig:
         pretrained: start the backbone from ImageNet weights, which timm fetches.
         backbone_weights: a .safetensors file to take them from instead.
         workers: processes that make samples; 0: none.
-        threads: torch's threads; 0: torch's choice.
+        threads: torch's threads; 0: torch's choice, less a core for each worker on a CPU.
         device: `auto`, `cpu` or `cuda`.
         precision: `32`, `bf16` or `fp16`; `auto`: bf16 on a GPU, 32 on a CPU, where bf16 pays if the processor
             multiplies in it.

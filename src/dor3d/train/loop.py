@@ -26,7 +26,7 @@ from dor3d.errors import InputError
 from dor3d.model.network import parameter_count
 from dor3d.train.checkpoints import Checkpoints, State, read_state, state_path
 from dor3d.train.config import TrainConfig
-from dor3d.train.cpu import keep_freed_memory
+from dor3d.train.cpu import keep_freed_memory, own_threads
 from dor3d.train.display import Display
 from dor3d.train.fabric import make_fabric
 from dor3d.train.measure import measure
@@ -90,11 +90,10 @@ def train(
     longer a number, WorkerError when a process that makes samples is gone.
     """
     out, config = Path(out), settled(config, sources)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     fabric = make_fabric(config)
     if fabric.device.type == "cpu":
         keep_freed_memory()
+    torch.set_num_threads(config.threads or own_threads(fabric.device, config.workers))
     if fabric.is_global_zero:
         open_run(out, config, resume=resume, processes=fabric.world_size)
     console = console or Console(stderr=True, quiet=not fabric.is_global_zero)
