@@ -21,6 +21,7 @@ from dor3d.model.checkpoint import CONFIG, WEIGHTS, load_model, read_tensors
 from dor3d.model.network import HandNet, ModelConfig
 from dor3d.train.checkpoints import Checkpoints
 from dor3d.train.config import TrainConfig
+from dor3d.train.cpu import own_threads
 from dor3d.train.fabric import make_fabric
 from dor3d.train.loop import TrainResult, train
 from dor3d.train.losses import hand_loss
@@ -380,7 +381,7 @@ def test_a_cpus_training_keeps_the_memory_that_it_frees() -> None:
         pytest.skip("another C library than glibc")
     code = """
 import resource, torch
-from dor3d.train.cpu import keep_freed_memory, own_threads
+from dor3d.train.cpu import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
